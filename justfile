@@ -1,0 +1,94 @@
+# Everything you can do with betmesh. `./just` makes .venv first where that is needed.
+
+export PATH := justfile_directory() / ".venv/bin" + ":" + env("PATH")
+
+# List the recipes
+_default:
+    @just --list --unsorted
+
+# Make .venv from requirements.lock (every recipe does so when needed)
+[group('run it')]
+setup:
+    @echo "ready: .venv holds everything, nothing else need be installed"
+
+# Start servers, databases, all services and the outside world; Ctrl-C stops them
+[group('run it')]
+up *args:
+    @python -m svc up {{ args }}
+
+# Drive the four flows through a running system and show what was seen on the wire
+[group('run it')]
+demo *args:
+    @python -m svc demo {{ args }}
+
+# Print addresses and development secrets as shell exports: eval "$(./just env)"
+[group('run it')]
+env:
+    @python -m svc env
+
+# Run tests; arguments go to pytest
+[group('change it')]
+test *args:
+    pytest {{ args }}
+
+# Run every gate: lint, format, types, walls, freshness of generated files
+[group('change it')]
+check:
+    ruff check
+    ruff format --check
+    basedpyright
+    lint-imports
+    python -m svc generate --check
+    just --fmt --check --unstable
+
+# Format everything
+[group('change it')]
+fmt:
+    ruff check --fix-only --quiet
+    ruff format
+    just --fmt --unstable
+
+# Write what follows from the declarations: subjects.md, jetstream/, openapi.json, ...
+[group('change it')]
+generate *args:
+    @python -m svc generate {{ args }}
+
+# Scaffold a service
+[group('change it')]
+new-service name:
+    @python -m svc new-service {{ name }}
+
+# Resolve requirements.lock anew from pyproject.toml (needs uv on PATH)
+[group('change it')]
+lock *args:
+    uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command './just lock' --group dev pyproject.toml -o requirements.lock {{ args }}
+
+# Bring databases and streams to the state this checkout needs
+[group('look inside')]
+migrate:
+    @python -m svc migrate
+
+# Open psql as the reader of all databases, or as a service: just psql wallet
+[group('look inside')]
+psql *args:
+    @python -m svc psql {{ args }}
+
+# Run the nats CLI with the operator's credentials: just nats micro ls
+[group('look inside')]
+nats *args:
+    @python -m svc nats {{ args }}
+
+# Show the logs of servers and services: just logs [-f] [NAME...]
+[group('look inside')]
+logs *args:
+    @python -m svc logs {{ args }}
+
+# Say what runs, what is missing and what to do next
+[group('look inside')]
+doctor:
+    @python -m svc doctor
+
+# Stop everything of this checkout and forget its data and keys
+[group('look inside')]
+reset *args:
+    @python -m svc reset {{ args }}

@@ -1,0 +1,1 @@
+"""betmesh: twelve services on one NATS."""

@@ -1,0 +1,1 @@
+"""Starts, stops and looks into everything that the services stand on."""
