@@ -1,4 +1,4 @@
-"""Makes .venv from requirements.lock; run by ./just with whatever Python is there, so standard library only."""
+"""Makes .venv from requirements.lock; ./just runs it with any Python, so standard library only."""
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ SHOW_EVERY_LINES = 10
 
 
 def main(wanted: str) -> int:
-    """Bring .venv to the state that `wanted` (checksum of the lock, and directory) names; 0 when it is."""
+    """Bring .venv to the state that `wanted` (the lock's checksum, the directory) names; 0 if so."""
     with LOCK.open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,8 +37,8 @@ def _stamp() -> str:
 
 def _install(wanted: str) -> int:
     started = time.monotonic()
-    # Without a stamp of this directory an install was interrupted (pip takes a half-copied package for
-    # a whole one) or the checkout was moved: begin anew. With one, only the differences are installed.
+    # Without a stamp of this directory an install was interrupted (pip takes a half-copied package
+    # for a whole one) or the checkout was moved: begin anew. Else only differences are installed.
     kept = _stamp().endswith(f" {ROOT}") and (VENV / "bin" / "python").exists()
     print(
         f"betmesh: {'refreshing' if kept else 'making'} .venv from requirements.lock",
