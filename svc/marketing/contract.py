@@ -1,0 +1,184 @@
+"""marketing: campaigns, bonuses, spin chances and loyalty.
+
+The one module of this service that others may import.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from svc.mesh.contract import Call, Contract, Event, Route
+from svc.mesh.errors import Forbidden, NotFound, Refused
+from svc.mesh.types import AmountOrZero, Currency, EventData, Id, Reply, Request
+
+BonusKind = Literal["cash", "bonus", "free_spins"]
+BonusStatus = Literal["active", "completed", "expired", "forfeited"]
+
+
+class NoSpinsLeft(Refused):
+    """There is no spin chance left for this game."""
+
+    name = "no-spins-left"
+    status = 422
+
+
+class OfPlayer(Request, kw_only=True):
+    """Something of the player's own."""
+
+    user_id: Id
+
+
+class Bonus(Struct, frozen=True, kw_only=True):
+    """An award: amounts in minor units, 0 for spin chances."""
+
+    award_id: Id
+    campaign: str
+    name: str
+    kind: BonusKind
+    amount: AmountOrZero
+    currency: Currency
+    spins: int
+    status: BonusStatus
+    awarded_at: datetime
+    expires_at: datetime | None
+
+
+class Bonuses(Reply, kw_only=True):
+    """The player's awards, newest first."""
+
+    items: list[Bonus]
+
+
+class Loyalty(Reply, kw_only=True):
+    """The player's points and tier."""
+
+    points: int
+    tier: str
+    next_tier: str | None
+    points_to_next: int | None
+
+
+class Spins(Reply, kw_only=True):
+    """The player's spin chances by game."""
+
+    remaining: int
+    by_game: dict[str, int]
+
+
+class ConsumeSpin(Request, kw_only=True):
+    """Use one spin chance up; the same spin_id again is the same spin."""
+
+    user_id: Id
+    game_id: str
+    spin_id: Id
+
+
+class SpinConsumed(Reply, kw_only=True):
+    """The chance is used: what the spin is worth as a stake, in minor units."""
+
+    spin_id: Id
+    bet_size: AmountOrZero
+    currency: Currency
+    remaining: int
+
+
+class CampaignsOf(Request, kw_only=True):
+    """Which campaigns run."""
+
+    actor_id: Id | None = None
+
+
+class Campaign(Struct, frozen=True, kw_only=True):
+    """A campaign and what it has awarded, in minor units."""
+
+    campaign: str
+    name: str
+    active: bool
+    awards: int
+    amount: AmountOrZero
+    spins: int
+
+
+class Campaigns(Reply, kw_only=True):
+    """All campaigns."""
+
+    items: list[Campaign]
+
+
+class BonusAwarded(EventData, kw_only=True):
+    """A player got an award: the wallet credits money kinds under `transfer_id`."""
+
+    award_id: Id
+    user_id: Id
+    campaign: str
+    kind: BonusKind
+    amount: AmountOrZero
+    currency: Currency
+    spins: int
+    transfer_id: Id
+    expires_at: datetime | None
+
+
+class BonusExpired(EventData, kw_only=True):
+    """A bonus ran out: the wallet takes back what is left of it, at most `amount`."""
+
+    award_id: Id
+    user_id: Id
+    amount: AmountOrZero
+    currency: Currency
+    transfer_id: Id
+
+
+class LoyaltyPointsEarned(EventData, kw_only=True):
+    """Settled stakes earned points (or a void took them back: negative)."""
+
+    user_id: Id
+    points: int
+    balance: int
+    tier: str
+    reference: str
+
+
+BONUS_AWARDED = Event("BonusAwardedEvent", "marketing", BonusAwarded, "A player got an award.")
+BONUS_EXPIRED = Event("BonusExpiredEvent", "marketing", BonusExpired, "A bonus ran out.")
+LOYALTY_POINTS_EARNED = Event(
+    "LoyaltyPointsEarnedEvent", "marketing", LoyaltyPointsEarned, "Stakes earned points."
+)
+
+BONUSES = Call(
+    "rpc.marketing.v1.bonuses", OfPlayer, Bonuses, "List one's awards.", idempotent=True,
+    route=Route(
+        method="GET", path="/v1/marketing/bonuses", tag="marketing", from_token=("user_id",)
+    ),
+)  # fmt: skip
+LOYALTY = Call(
+    "rpc.marketing.v1.loyalty", OfPlayer, Loyalty, "Read one's points and tier.", idempotent=True,
+    route=Route(
+        method="GET", path="/v1/marketing/loyalty", tag="marketing", from_token=("user_id",)
+    ),
+)  # fmt: skip
+SPINS = Call(
+    "rpc.marketing.v1.spins", OfPlayer, Spins, "Count one's spin chances.", idempotent=True,
+    route=Route(method="GET", path="/v1/marketing/spins", tag="marketing", from_token=("user_id",)),
+)  # fmt: skip
+CONSUME_SPIN = Call(
+    "rpc.marketing.v1.consume_spin", ConsumeSpin, SpinConsumed, "Use one spin chance up.",
+    callers=("casino",), refuses=(NoSpinsLeft, NotFound), idempotent=True,
+)  # fmt: skip
+CAMPAIGNS = Call(
+    "rpc.marketing.v1.campaigns", CampaignsOf, Campaigns, "List campaigns and their cost.",
+    refuses=(Forbidden,), idempotent=True,
+    route=Route(
+        method="GET", path="/v1/admin/marketing/campaigns", role="operator", tag="admin",
+        from_token=("actor_id",),
+    ),
+)  # fmt: skip
+
+MARKETING = Contract(
+    name="marketing",
+    version="1.0.0",
+    purpose="Bonuses, campaigns, spin chances and loyalty.",
+    answers=(BONUSES, LOYALTY, SPINS, CONSUME_SPIN, CAMPAIGNS),
+    publishes=(BONUS_AWARDED, BONUS_EXPIRED, LOYALTY_POINTS_EARNED),
+)

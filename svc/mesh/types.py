@@ -1,0 +1,46 @@
+"""The field types that messages are made of: money, ids, odds, times and the base classes.
+
+Money is always an integer count of minor units next to an ISO 4217 currency, ids are UUIDs in
+text (version 7 where we mint them), times are aware datetimes in UTC.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+AMOUNT_MAX = 9_007_199_254_740_991
+"""The largest amount in a message: what every JSON reader keeps exact (2^53 - 1)."""
+
+Id = Annotated[str, Meta(pattern=UUID_PATTERN, description="A UUID in lower-case text")]
+Amount = Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Minor units, above zero")]
+AmountOrZero = Annotated[int, Meta(ge=0, le=AMOUNT_MAX, description="Minor units, zero or more")]
+SignedAmount = Annotated[
+    int, Meta(ge=-AMOUNT_MAX, le=AMOUNT_MAX, description="Minor units, negative where money left")
+]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="ISO 4217 code")]
+OddsText = Annotated[
+    str, Meta(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$", description="Decimal odds as text")
+]
+Limit = Annotated[int, Meta(ge=1, le=200, description="How many items at most")]
+ShortText = Annotated[str, Meta(min_length=1, max_length=255)]
+LocaleTag = Annotated[str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$", description="BCP 47, e.g. pt-BR")]
+IdempotencyKey = Annotated[
+    str, Meta(min_length=1, max_length=255, description="Chosen by the caller")
+]
+
+
+class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what a call takes: unknown fields are refused, so a typo never passes silently."""
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """Base of what a call answers."""
+
+
+class EventData(Struct, frozen=True, kw_only=True):
+    """Base of what an event carries: readers ignore fields that they do not know."""
+
+
+class Empty(Reply):
+    """An answer that says nothing but that it is done."""

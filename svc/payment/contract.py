@@ -1,0 +1,280 @@
+"""payment: deposits, withdrawals and refunds through a payment provider.
+
+The one module of this service that others may import.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from svc.mesh.contract import Call, Contract, Door, Event, RawMessage, Route
+from svc.mesh.errors import Conflict, Forbidden, IdempotencyMismatch, NotFound, Refused
+from svc.mesh.types import Amount, Currency, Empty, EventData, Id, IdempotencyKey, Reply, Request
+
+PaymentStatus = Literal["pending", "succeeded", "failed", "refunded"]
+WithdrawalStatus = Literal["pending", "submitted", "paid", "failed", "cancelled"]
+Method = Annotated[
+    str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="The provider's payment method")
+]
+
+
+class InsufficientFunds(Refused):
+    """The wallet does not hold enough free money."""
+
+    name = "insufficient-funds"
+    status = 422
+
+
+class SelfExcluded(Refused):
+    """The player is excluded: deposits are not taken."""
+
+    name = "self-excluded"
+    status = 403
+
+
+class LimitExceeded(Refused):
+    """The amount is above the player's deposit limit."""
+
+    name = "limit-exceeded"
+    status = 422
+
+
+class BadSignature(Refused):
+    """The webhook's signature does not hold."""
+
+    name = "unauthenticated"
+    status = 401
+
+
+class RequestDeposit(Request, kw_only=True):
+    """Pay money in: minor units of the wallet's currency."""
+
+    user_id: Id
+    idempotency_key: IdempotencyKey
+    amount: Amount
+    currency: Currency
+    method: Method
+
+
+class Deposit(Reply, kw_only=True):
+    """A deposit as it stands; `next_action` tells what the player must do at the provider."""
+
+    deposit_id: Id
+    status: PaymentStatus
+    amount: Amount
+    currency: Currency
+    created_at: datetime
+    next_action: dict[str, Any] | None = None
+
+
+class DepositOf(Request, kw_only=True):
+    """One of the player's own deposits."""
+
+    user_id: Id
+    deposit_id: Id
+
+
+class RequestWithdrawal(Request, kw_only=True):
+    """Pay money out: minor units of the wallet's currency."""
+
+    user_id: Id
+    idempotency_key: IdempotencyKey
+    amount: Amount
+    currency: Currency
+    method: Method
+
+
+class Withdrawal(Reply, kw_only=True):
+    """A withdrawal as it stands."""
+
+    withdrawal_id: Id
+    status: WithdrawalStatus
+    amount: Amount
+    currency: Currency
+    created_at: datetime
+
+
+class WithdrawalOf(Request, kw_only=True):
+    """One of the player's own withdrawals."""
+
+    user_id: Id
+    withdrawal_id: Id
+
+
+class RefundDeposit(Request, kw_only=True):
+    """An operator gives a deposit back to where it came from."""
+
+    deposit_id: Id
+    idempotency_key: IdempotencyKey
+    actor_id: Id | None = None
+
+
+class PendingPayments(Request, kw_only=True):
+    """What waits for the provider."""
+
+    actor_id: Id | None = None
+
+
+class PendingReport(Reply, kw_only=True):
+    """How many payments wait, and since when the oldest does."""
+
+    deposits: int
+    withdrawals: int
+    oldest: datetime | None
+
+
+class PaymentSuccess(EventData, kw_only=True):
+    """A deposit was paid: the wallet credits it under `transfer_id`."""
+
+    payment_id: Id
+    user_id: Id
+    amount: Amount
+    currency: Currency
+    method: str
+    transfer_id: Id
+    first: bool
+
+
+class PaymentFailed(EventData, kw_only=True):
+    """A deposit was refused by the provider; no money moved."""
+
+    payment_id: Id
+    user_id: Id
+    amount: Amount
+    currency: Currency
+    reason: str
+
+
+class PaymentRefunded(EventData, kw_only=True):
+    """A deposit was given back; its money had left the wallet before."""
+
+    payment_id: Id
+    user_id: Id
+    amount: Amount
+    currency: Currency
+
+
+class WithdrawalRequested(EventData, kw_only=True):
+    """A withdrawal was taken in and its amount is held."""
+
+    withdrawal_id: Id
+    user_id: Id
+    amount: Amount
+    currency: Currency
+
+
+class WithdrawalPaid(EventData, kw_only=True):
+    """A withdrawal reached the player; the hold was captured."""
+
+    withdrawal_id: Id
+    user_id: Id
+    amount: Amount
+    currency: Currency
+
+
+class WithdrawalFailed(EventData, kw_only=True):
+    """A withdrawal failed or was cancelled; the hold was released."""
+
+    withdrawal_id: Id
+    user_id: Id
+    amount: Amount
+    currency: Currency
+    reason: str
+
+
+PAYMENT_SUCCESS = Event("PaymentSuccessEvent", "payment", PaymentSuccess, "A deposit was paid.")
+PAYMENT_FAILED = Event("PaymentFailedEvent", "payment", PaymentFailed, "A deposit failed.")
+PAYMENT_REFUNDED = Event(
+    "PaymentRefundedEvent", "payment", PaymentRefunded, "A deposit was given back."
+)
+WITHDRAWAL_REQUESTED = Event(
+    "WithdrawalRequestedEvent", "payment", WithdrawalRequested, "A withdrawal was taken in."
+)
+WITHDRAWAL_PAID = Event("WithdrawalPaidEvent", "payment", WithdrawalPaid, "A withdrawal was paid.")
+WITHDRAWAL_FAILED = Event(
+    "WithdrawalFailedEvent", "payment", WithdrawalFailed, "A withdrawal came to nothing."
+)
+
+REQUEST_DEPOSIT = Call(
+    "rpc.payment.v1.request_deposit", RequestDeposit, Deposit, "Start a deposit.",
+    refuses=(SelfExcluded, LimitExceeded, IdempotencyMismatch, Conflict), idempotent=True,
+    deadline_ms=8_000,
+    route=Route(
+        method="POST", path="/v1/deposits", status=202, tag="payment", from_token=("user_id",),
+        idempotent=True,
+    ),
+)  # fmt: skip
+GET_DEPOSIT = Call(
+    "rpc.payment.v1.get_deposit", DepositOf, Deposit, "Read one of one's deposits.",
+    refuses=(NotFound,), idempotent=True,
+    route=Route(
+        method="GET", path="/v1/deposits/{deposit_id}", tag="payment", from_token=("user_id",)
+    ),
+)  # fmt: skip
+REQUEST_WITHDRAWAL = Call(
+    "rpc.payment.v1.request_withdrawal", RequestWithdrawal, Withdrawal, "Start a withdrawal.",
+    refuses=(InsufficientFunds, LimitExceeded, IdempotencyMismatch, Conflict, NotFound),
+    idempotent=True, deadline_ms=8_000,
+    route=Route(
+        method="POST", path="/v1/withdrawals", status=202, tag="payment",
+        from_token=("user_id",), idempotent=True,
+    ),
+)  # fmt: skip
+GET_WITHDRAWAL = Call(
+    "rpc.payment.v1.get_withdrawal", WithdrawalOf, Withdrawal, "Read one of one's withdrawals.",
+    refuses=(NotFound,), idempotent=True,
+    route=Route(
+        method="GET", path="/v1/withdrawals/{withdrawal_id}", tag="payment",
+        from_token=("user_id",),
+    ),
+)  # fmt: skip
+CANCEL_WITHDRAWAL = Call(
+    "rpc.payment.v1.cancel_withdrawal", WithdrawalOf, Withdrawal, "Cancel before it is submitted.",
+    refuses=(NotFound, Conflict), idempotent=True,
+    route=Route(
+        method="DELETE", path="/v1/withdrawals/{withdrawal_id}", tag="payment",
+        from_token=("user_id",),
+    ),
+)  # fmt: skip
+REFUND_DEPOSIT = Call(
+    "rpc.payment.v1.refund_deposit", RefundDeposit, Deposit, "Give a deposit back.",
+    refuses=(NotFound, Conflict, Forbidden, InsufficientFunds), idempotent=True,
+    deadline_ms=8_000,
+    route=Route(
+        method="POST", path="/v1/admin/deposits/{deposit_id}/refunds", role="operator",
+        status=202, tag="admin", from_token=("actor_id",), idempotent=True,
+    ),
+)  # fmt: skip
+RECEIVE_WEBHOOK = Call(
+    "rpc.payment.v1.receive_webhook", RawMessage, Empty, "Take in the provider's webhook.",
+    callers=("gateway",), refuses=(BadSignature,), idempotent=True, deadline_ms=5_000,
+)  # fmt: skip
+PENDING = Call(
+    "rpc.payment.v1.pending", PendingPayments, PendingReport, "Count what waits.",
+    refuses=(Forbidden,), idempotent=True,
+    route=Route(
+        method="GET", path="/v1/admin/payment/pending", role="operator", tag="admin",
+        from_token=("actor_id",),
+    ),
+)  # fmt: skip
+
+PAYMENT = Contract(
+    name="payment",
+    version="1.0.0",
+    purpose="Deposits, withdrawals and refunds through a provider over HTTP.",
+    answers=(
+        REQUEST_DEPOSIT, GET_DEPOSIT, REQUEST_WITHDRAWAL, GET_WITHDRAWAL, CANCEL_WITHDRAWAL,
+        REFUND_DEPOSIT, RECEIVE_WEBHOOK, PENDING,
+    ),
+    publishes=(
+        PAYMENT_SUCCESS, PAYMENT_FAILED, PAYMENT_REFUNDED, WITHDRAWAL_REQUESTED, WITHDRAWAL_PAID,
+        WITHDRAWAL_FAILED,
+    ),
+    doors=(
+        Door(
+            path="/webhooks/payment", call=RECEIVE_WEBHOOK, headers=("stripe-signature",),
+            media_type="application/json", sender="PaymentProvider",
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,361 @@
+"""sportsbook: fixtures, markets and odds from the feed, and the bets struck on them.
+
+The one module of this service that others may import.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal, cast
+
+from msgspec import Meta, Struct
+
+from svc.mesh.contract import Call, Contract, Door, Event, Live, RawMessage, Route
+from svc.mesh.errors import Conflict, Forbidden, IdempotencyMismatch, NotFound, Refused, Unauthenticated
+from svc.mesh.types import (
+    Amount,
+    AmountOrZero,
+    Currency,
+    Empty,
+    EventData,
+    Id,
+    IdempotencyKey,
+    Limit,
+    OddsText,
+    Reply,
+    Request,
+    ShortText,
+)
+
+EventStatus = Literal[
+    "not_started", "live", "suspended", "ended", "closed", "cancelled", "delayed", "interrupted",
+    "postponed", "abandoned",
+]  # fmt: skip
+MarketStatus = Literal["active", "suspended", "inactive", "settled", "cancelled", "handed_over"]
+BetKind = Literal["single", "accumulator", "system"]
+BetStatus = Literal["pending", "accepted", "rejected", "settled", "cancelled", "cashed_out"]
+OddsPolicy = Literal["none", "higher", "any"]
+BetResult = Literal["won", "lost", "void", "partial"]
+
+
+class OddsChanged(Refused):
+    """The odds are not what the slip says any more."""
+
+    name = "odds-changed"
+    status = 409
+
+
+class MarketClosed(Refused):
+    """This market takes no bets now."""
+
+    name = "market-closed"
+    status = 409
+
+
+class LimitExceeded(Refused):
+    """The stake is outside the limits."""
+
+    name = "limit-exceeded"
+    status = 422
+
+
+class SelfExcluded(Refused):
+    """The player is excluded from play."""
+
+    name = "self-excluded"
+    status = 403
+
+
+class BetRefused(Refused):
+    """The bet was refused by the wallet."""
+
+    name = "insufficient-funds"
+    status = 422
+
+
+class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One leg of a slip, with the odds that the player saw."""
+
+    event_id: ShortText
+    market_id: Annotated[int, Meta(ge=0, le=1_000_000)]
+    specifiers: Annotated[str, Meta(max_length=255)] = ""
+    outcome_id: ShortText
+    odds: OddsText
+
+
+class PlaceBet(Request, kw_only=True):
+    """A slip: the stake in minor units, per line for systems."""
+
+    user_id: Id
+    idempotency_key: IdempotencyKey
+    kind: BetKind
+    selections: Annotated[list[Selection], Meta(min_length=1, max_length=20)]
+    stake: Amount
+    currency: Currency
+    odds_policy: OddsPolicy = "none"
+    system_sizes: list[Annotated[int, Meta(ge=1, le=20)]] | None = None
+    each_way: bool = False
+
+
+class BetAccepted(Reply, kw_only=True):
+    """The bet as it was struck: odds as decimal text, money in minor units."""
+
+    bet_id: Id
+    status: BetStatus
+    stake: Amount
+    odds: str
+    potential_payout: AmountOrZero
+    placed_at: datetime
+
+
+class Leg(Struct, frozen=True, kw_only=True):
+    """One leg of a bet as it stands."""
+
+    event_id: str
+    market_id: int
+    specifiers: str
+    outcome_id: str
+    odds: str
+    result: Literal["open", "won", "lost", "void", "half_won", "half_lost"]
+    name: str = ""
+
+
+class Bet(Reply, kw_only=True):
+    """A bet with its legs; payout is None until it is settled."""
+
+    bet_id: Id
+    kind: BetKind
+    status: BetStatus
+    stake: Amount
+    currency: Currency
+    odds: str
+    potential_payout: AmountOrZero
+    payout: int | None
+    result: BetResult | None
+    legs: list[Leg]
+    placed_at: datetime
+    settled_at: datetime | None
+
+
+class BetOf(Request, kw_only=True):
+    """One of the player's own bets."""
+
+    user_id: Id
+    bet_id: Id
+
+
+class BetsOf(Request, kw_only=True):
+    """A page of the player's bets, newest first."""
+
+    user_id: Id
+    status: BetStatus | None = None
+    limit: Limit = 50
+    cursor: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class Bets(Reply, kw_only=True):
+    """A page of bets."""
+
+    items: list[Bet]
+    next_cursor: str | None
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """One outcome of a market with its current odds (None while it has no price)."""
+
+    outcome_id: str
+    name: str
+    odds: str | None
+    active: bool
+
+
+class Market(Struct, frozen=True, kw_only=True):
+    """One market of an event; identity is (event, market_id, specifiers sorted by key)."""
+
+    market_id: int
+    specifiers: str
+    name: str
+    status: MarketStatus
+    outcomes: list[Outcome]
+
+
+class Fixture(Struct, frozen=True, kw_only=True):
+    """An event as the feed knows it; names may come later than the first odds."""
+
+    event_id: str
+    sport: str
+    name: str
+    starts_at: datetime | None
+    status: EventStatus
+    score: str
+
+
+class EventsWith(Request, kw_only=True):
+    """Which events."""
+
+    status: EventStatus | None = None
+    sport: Annotated[str, Meta(max_length=64)] | None = None
+    limit: Limit = 100
+
+
+class Fixtures(Reply, kw_only=True):
+    """The events found, by start time."""
+
+    items: list[Fixture]
+
+
+class EventOf(Request, kw_only=True):
+    """One event."""
+
+    event_id: ShortText
+
+
+class EventDetail(Reply, kw_only=True):
+    """An event with its markets, outcomes and odds: also each frame of the odds channel."""
+
+    event_id: str
+    sport: str
+    name: str
+    starts_at: datetime | None
+    status: EventStatus
+    score: str
+    markets: list[Market]
+    version: int
+
+
+class Liabilities(Request, kw_only=True):
+    """What the house could have to pay."""
+
+    actor_id: Id | None = None
+
+
+class Liability(Struct, frozen=True, kw_only=True):
+    """The open risk of one currency, in minor units."""
+
+    currency: Currency
+    open_bets: int
+    stakes: AmountOrZero
+    potential_payout: AmountOrZero
+
+
+class LiabilityReport(Reply, kw_only=True):
+    """The open risk by currency."""
+
+    items: list[Liability]
+
+
+class BetPlaced(EventData, kw_only=True):
+    """A bet was accepted and its stake deducted."""
+
+    bet_id: Id
+    user_id: Id
+    kind: BetKind
+    stake: Amount
+    currency: Currency
+    odds: str
+    potential_payout: AmountOrZero
+    legs: int
+    event_ids: list[str]
+    stake_transfer_id: Id
+
+
+class BetSettled(EventData, kw_only=True):
+    """A bet was decided: the wallet credits `payout` under `transfer_id` (0: nothing to pay)."""
+
+    bet_id: Id
+    user_id: Id
+    result: BetResult
+    stake: Amount
+    payout: AmountOrZero
+    currency: Currency
+    odds: str
+    transfer_id: Id
+    stake_transfer_id: Id
+
+
+class BetCancelled(EventData, kw_only=True):
+    """A bet was voided: the wallet gives `refund` back under `transfer_id`."""
+
+    bet_id: Id
+    user_id: Id
+    stake: Amount
+    refund: AmountOrZero
+    currency: Currency
+    reason: str
+    transfer_id: Id
+    stake_transfer_id: Id
+
+
+class BetRejected(EventData, kw_only=True):
+    """A bet was refused after it was taken in; no money moved."""
+
+    bet_id: Id
+    user_id: Id
+    reason: str
+
+
+BET_PLACED = Event("BetPlacedEvent", "betting", BetPlaced, "A bet was accepted.")
+BET_SETTLED = Event("BetSettledEvent", "betting", BetSettled, "A bet was decided.")
+BET_CANCELLED = Event("BetCancelledEvent", "betting", BetCancelled, "A bet was voided.")
+BET_REJECTED = Event("BetRejectedEvent", "betting", BetRejected, "A bet was refused.")
+
+LIST_EVENTS = Call(
+    "rpc.sportsbook.v1.list_events", EventsWith, Fixtures, "List fixtures.", idempotent=True,
+    route=Route(method="GET", path="/v1/events", role="public", tag="sportsbook"),
+)  # fmt: skip
+GET_EVENT = Call(
+    "rpc.sportsbook.v1.get_event", EventOf, EventDetail, "Read an event with its odds.",
+    refuses=(NotFound,), idempotent=True,
+    route=Route(method="GET", path="/v1/events/{event_id}", role="public", tag="sportsbook"),
+)  # fmt: skip
+PLACE_BET = Call(
+    "rpc.sportsbook.v1.place_bet", PlaceBet, BetAccepted, "Place a bet.",
+    refuses=(
+        OddsChanged, MarketClosed, LimitExceeded, SelfExcluded, BetRefused, NotFound, Conflict,
+        IdempotencyMismatch,
+    ),
+    idempotent=True, deadline_ms=3_000,
+    route=Route(
+        method="POST", path="/v1/bets", status=201, tag="sportsbook", from_token=("user_id",),
+        idempotent=True,
+    ),
+)  # fmt: skip
+LIST_BETS = Call(
+    "rpc.sportsbook.v1.list_bets", BetsOf, Bets, "List one's bets.", idempotent=True,
+    route=Route(method="GET", path="/v1/bets", tag="sportsbook", from_token=("user_id",)),
+)  # fmt: skip
+GET_BET = Call(
+    "rpc.sportsbook.v1.get_bet", BetOf, Bet, "Read one of one's bets.",
+    refuses=(NotFound,), idempotent=True,
+    route=Route(method="GET", path="/v1/bets/{bet_id}", tag="sportsbook", from_token=("user_id",)),
+)  # fmt: skip
+INGEST = Call(
+    "rpc.sportsbook.v1.ingest", RawMessage, Empty, "Take in one message of the odds feed.",
+    callers=("gateway",), refuses=(Unauthenticated,), idempotent=True, deadline_ms=5_000,
+)  # fmt: skip
+LIABILITIES = Call(
+    "rpc.sportsbook.v1.liabilities", Liabilities, LiabilityReport, "Sum the open risk.",
+    refuses=(Forbidden,), idempotent=True,
+    route=Route(
+        method="GET", path="/v1/admin/sportsbook/liabilities", role="operator", tag="admin",
+        from_token=("actor_id",),
+    ),
+)  # fmt: skip
+
+ODDS = Live(
+    "odds", EventDetail, "/ws/odds/{key}", cast("Call[Struct, Struct]", GET_EVENT), "event_id",
+    purpose="An event's markets and odds, whole, whenever they change.",
+)  # fmt: skip
+
+SPORTSBOOK = Contract(
+    name="sportsbook",
+    version="1.0.0",
+    purpose="Fixtures, markets and odds from BetRadar; bets and their settlement.",
+    answers=(LIST_EVENTS, GET_EVENT, PLACE_BET, LIST_BETS, GET_BET, INGEST, LIABILITIES),
+    publishes=(BET_PLACED, BET_SETTLED, BET_CANCELLED, BET_REJECTED),
+    pushes=(ODDS,),
+    doors=(
+        Door(
+            path="/feeds/betradar", call=INGEST, headers=("x-access-token",),
+            media_type="application/xml", status=202, sender="BetRadar",
+        ),
+    ),
+)  # fmt: skip
