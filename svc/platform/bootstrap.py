@@ -16,7 +16,7 @@ SHOW_EVERY_LINES = 10
 
 
 def main(wanted: str) -> int:
-    """Bring .venv to the state that `wanted` (the lock's checksum, the directory) names; 0 if so."""
+    """Bring .venv to the state that `wanted` (lock's checksum, directory) names; 0 when it is."""
     with LOCK.open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

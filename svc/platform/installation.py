@@ -140,6 +140,8 @@ def _addresses(
         own_url = f"http://{HOST}:{table[f'{program.upper()}_PORT']}"
         values[variable] = environment.get(variable) or own_url
 
+    for key in ("OWN_POSTGRES_PASSWORD", "OWN_VALKEY_PASSWORD"):
+        values[key] = old.get(key) or secrets.token_hex(16)
     # Ours before and still the same: a shell that evaluated `just env` before a port was moved.
     before = set(old.get("OWN_SERVERS", "").split(","))
     own: set[str] = set()
@@ -154,8 +156,7 @@ def _addresses(
         "valkey" in before and redis == old.get("REDIS_URL")
     ):
         own.add("valkey")
-        password = old.get("OWN_VALKEY_PASSWORD") or secrets.token_hex(16)
-        values["OWN_VALKEY_PASSWORD"] = password
+        password = values["OWN_VALKEY_PASSWORD"]
         redis = f"redis://:{password}@{HOST}:{table['VALKEY_PORT']}/0"
     values["REDIS_URL"] = redis
 
@@ -181,8 +182,7 @@ def _database_addresses(
         admin = old["ADMIN_DATABASE_URL"]
     own = _is_ours(admin, port) or (from_env_recipe and was_own)
     if own:
-        password = old.get("OWN_POSTGRES_PASSWORD") or secrets.token_hex(16)
-        values["OWN_POSTGRES_PASSWORD"] = password
+        password = values["OWN_POSTGRES_PASSWORD"]
         admin = f"postgresql://postgres:{password}@{HOST}:{port}/postgres"
     values["ADMIN_DATABASE_URL"] = admin
     server = urlsplit(admin)
@@ -227,8 +227,8 @@ def _password(url: str | None) -> str:
 def _write(path: Path, values: Mapping[str, str]) -> None:
     lines = [
         "# Addresses and secrets of this installation, made at its first start; `just reset`",
-        "# forgets them. A process reads its environment first, then this file. To move a port, start once",
-        "# with its variable set; to return to the default, delete its line here.",
+        "# forgets them. A process reads its environment first, then this file. To move a port,",
+        "# start once with its variable set; to return to the default, delete its line here.",
         *(f"{key}={value}" for key, value in values.items()),
     ]
     text = "\n".join(lines) + "\n"
