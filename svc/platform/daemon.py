@@ -66,7 +66,7 @@ class Daemon:
         self.pid_file.write_text(json.dumps([self._child.pid, created]))
 
     def wait_ready(self, is_ready: Callable[[], bool]) -> None:
-        """Return once `is_ready`; PlatformError with its log's end when it dies or takes too long."""
+        """Return once `is_ready`; PlatformError, with the log's end, when it fails."""
         deadline = time.monotonic() + READY_S_MAX
         while not is_ready():
             if self._child is not None and self._child.poll() is not None:
