@@ -1,0 +1,224 @@
+"""An odds provider in Betradar's manner: pushes UOF messages, answers the recovery API."""
+
+import hmac
+from collections.abc import Iterator
+from itertools import chain
+from typing import Annotated
+from xml.etree import ElementTree as ET
+
+import msgspec
+from litestar import Litestar, Response, get, post
+from litestar.params import Dependency
+from msgspec import Struct
+
+from svc.outside import settings as outside_settings, uof
+from svc.outside.feed import ALIVE_S, PORT, PRODUCTS, Feed, FeedFaults, Settings
+from svc.outside.match import Plan
+from svc.outside.server import HttpRequest, Rejected, application as build, as_json, run
+
+CODES = {400: "BAD_REQUEST", 403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+MINUTE_MS = 60_000
+
+Known = Annotated[Feed, Dependency(skip_validation=True)]
+
+
+class Raw(Struct, kw_only=True, forbid_unknown_fields=True, tag_field="message", tag="raw"):
+    """Text to send as it is, be it good XML or not."""
+
+    xml: str
+
+
+def _as_xml(tree: ET.Element, status: int = 200) -> Response[bytes]:
+    return Response(uof.to_xml(tree), status_code=status, media_type="application/xml")
+
+
+def _shape(request: HttpRequest, error: Rejected) -> Response[bytes]:
+    if request.url.path.startswith("/simulate"):
+        return as_json({"error": error.message}, error.status)
+    code = CODES.get(error.status, "INTERNAL_SERVER_ERROR")
+    return _as_xml(uof.answer(code, error.message), error.status)
+
+
+def _authorise(provider: Feed, request: HttpRequest) -> None:
+    given = request.headers.get("x-access-token", "")
+    if not hmac.compare_digest(given.encode(), provider.settings.token.encode()):
+        raise Rejected(403, "The access token is missing or wrong.")
+    if provider.faults.take("error_5xx"):
+        raise Rejected(503, "The API is not available.")
+
+
+def _product(name: str) -> int:
+    for product, (known, _, _) in PRODUCTS.items():
+        if name == known:
+            return product
+    raise Rejected(404, f"There is no product {name}.")
+
+
+def _recover(
+    provider: Feed, product: int, request_id: int | None, messages: Iterator[ET.Element]
+) -> Response[bytes]:
+    provider.recover(product, request_id, messages)
+    name = PRODUCTS[product][0]
+    return _as_xml(uof.answer("ACCEPTED", f"Request for {name} messages received"), 202)
+
+
+@post("/v1/{product:str}/recovery/initiate_request")
+async def recover(
+    request: HttpRequest,
+    provider: Known,
+    product: str,
+    after: int | None = None,
+    request_id: int | None = None,
+) -> Response[bytes]:
+    """Replay a producer: its current odds, and what settled or canceled since `after` (Unix ms)."""
+    _authorise(provider, request)
+    number = _product(product)
+    now_ms, window_minutes = provider.now_ms(), PRODUCTS[number][2]
+    oldest_ms = now_ms - window_minutes * MINUTE_MS
+    if after is not None and not oldest_ms <= after <= now_ms:
+        raise Rejected(400, f"after must lie within the last {window_minutes} minutes.")
+    stateful = provider.memory.stateful(number, None, oldest_ms if after is None else after)
+    odds = provider.memory.odds(number, None, now_ms)
+    return _recover(provider, number, request_id, chain(odds, stateful))
+
+
+@post("/v1/{product:str}/odds/events/{event_id:str}/initiate_request")
+async def recover_odds(
+    request: HttpRequest,
+    provider: Known,
+    product: str,
+    event_id: str,
+    request_id: int | None = None,
+) -> Response[bytes]:
+    _authorise(provider, request)
+    number = _product(product)
+    odds = provider.memory.odds(number, event_id, provider.now_ms())
+    return _recover(provider, number, request_id, odds)
+
+
+@post("/v1/{product:str}/stateful_messages/events/{event_id:str}/initiate_request")
+async def recover_stateful(
+    request: HttpRequest,
+    provider: Known,
+    product: str,
+    event_id: str,
+    request_id: int | None = None,
+) -> Response[bytes]:
+    _authorise(provider, request)
+    number = _product(product)
+    return _recover(provider, number, request_id, provider.memory.stateful(number, event_id, 0))
+
+
+@get("/v1/sports/{language:str}/sport_events/{event_id:str}/fixture.xml")
+async def get_fixture(
+    request: HttpRequest, provider: Known, language: str, event_id: str
+) -> Response[bytes]:
+    """Give a fixture again, as a client asks after a fixture_change; names have one language."""
+    _authorise(provider, request)
+    if event_id not in provider.memory.fixtures:
+        raise Rejected(404, f"There is no fixture {event_id} in {language}.")
+    return _as_xml(provider.memory.fixtures[event_id])
+
+
+@get("/v1/descriptions/producers.xml")
+async def get_producers(request: HttpRequest, provider: Known) -> Response[bytes]:
+    _authorise(provider, request)
+    return _as_xml(uof.producers(PRODUCTS))
+
+
+@post("/simulate/match")
+async def play_match(request: HttpRequest, provider: Known) -> Response[bytes]:
+    plan = msgspec.json.decode(await request.body() or b"{}", type=Plan)
+    return as_json(provider.play(plan), 202)
+
+
+@get("/simulate/match/{event_id:str}")
+async def get_match(provider: Known, event_id: str) -> Response[bytes]:
+    if event_id not in provider.games:
+        raise Rejected(404, f"{event_id} has not been played")
+    return as_json(provider.games[event_id])
+
+
+@post("/simulate/match/{event_id:str}/continue")
+async def continue_match(provider: Known, event_id: str) -> Response[bytes]:
+    return as_json(provider.proceed(event_id), 202)
+
+
+@post("/simulate/send")
+async def send(request: HttpRequest, provider: Known) -> Response[bytes]:
+    """Send one message and tell what the platform answered to it."""
+    document = msgspec.json.decode(await request.body(), type=uof.Document | Raw)
+    if isinstance(document, Raw):
+        return as_json(await provider.say_raw(document.xml))
+    return as_json(await provider.say(document))
+
+
+@get("/simulate/sent")
+async def list_sent(
+    provider: Known, kind: str | None = None, event_id: str | None = None
+) -> Response[bytes]:
+    """List what was sent, oldest first, with the platform's answers."""
+    items = [
+        each
+        for each in provider.sent
+        if kind in {None, each.type} and event_id in {None, each.event_id}
+    ]
+    return as_json({"items": items})
+
+
+@post("/simulate/faults")
+async def set_faults(request: HttpRequest, provider: Known) -> Response[bytes]:
+    """Set all switches at once: what the body doesn't name is off, so `{}` heals everything."""
+    provider.faults = msgspec.json.decode(await request.body() or b"{}", type=FeedFaults)
+    return as_json(provider.faults)
+
+
+def settings() -> Settings:
+    """Read the feed's settings; a missing token or a bad interval ends the program."""
+    known = outside_settings.load()
+    try:
+        alive_s = float(known.get("BETRADAR_ALIVE_S", ALIVE_S))
+    except ValueError as error:
+        raise SystemExit(f"BETRADAR_ALIVE_S is not a number of seconds: {error}") from error
+    return Settings(
+        url=outside_settings.gateway_url(known) + "/feeds/betradar",
+        token=outside_settings.need(known, "BETRADAR_TOKEN"),
+        port=outside_settings.port(known, "BETRADAR_PORT", PORT),
+        alive_s=alive_s,
+    )
+
+
+def application(told: Settings) -> Litestar:
+    """Build the feed as an ASGI application with an empty memory."""
+    feed = Feed(told)
+    handlers = [
+        recover,
+        recover_odds,
+        recover_stateful,
+        get_fixture,
+        get_producers,
+        play_match,
+        get_match,
+        continue_match,
+        send,
+        list_sent,
+        set_faults,
+    ]
+    return build(
+        handlers, provider=feed, shape=_shape, on_startup=[feed.start], on_shutdown=[feed.close]
+    )
+
+
+def program() -> tuple[Litestar, int]:
+    """Return the application and its port, as the settings tell."""
+    told = settings()
+    return application(told), told.port
+
+
+def main() -> None:
+    """Run the feed until SIGTERM."""
+    run({"betradar": program()})
+
+
+if __name__ == "__main__":
+    main()
