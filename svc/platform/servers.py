@@ -1,7 +1,7 @@
 """NATS, Postgres and Valkey of one installation: start, adopt, stop; not those given elsewhere."""
 
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -62,18 +62,30 @@ class Servers:
                 self.nats.reload()
             return list(missing)
 
-    def stop(self) -> list[str]:
-        """Stop what runs, without losing anything; names of the stopped."""
+    def stop(self, names: Collection[str] | None = None) -> list[str]:
+        """Stop what runs (all, or those named), losing nothing; names of the stopped."""
         with lock(self.installation.run_dir / ".servers.lock"):
-            running = {n: s for n, s in self.own.items() if s.daemon.process() is not None}
-            self._stop(running)
-            return list(running)
+            chosen = {n: s for n, s in self.own.items() if names is None or n in names}
+            up = {n: s for n, s in chosen.items() if s.daemon.process() is not None}
+            self._stop(up)
+            return list(up)
 
     def _stop(self, servers: Mapping[str, Server]) -> None:
         for server in servers.values():
             server.ask_to_stop()
         for server in servers.values():
             server.daemon.wait_stopped()
+
+
+@contextmanager
+def running(installation: Installation, *, permissions: Path = PERMISSIONS) -> Generator[Servers]:
+    """The servers of an installation for as long as the block lasts; those already up stay up."""
+    servers = Servers(installation, permissions)
+    started = servers.start()
+    try:
+        yield servers
+    finally:
+        servers.stop(started)
 
 
 @contextmanager
@@ -89,13 +101,8 @@ def running_servers(
     own environment plays no part, so that a developer's shell can't lead a test to real data.
     """
     installation = prepare(run_dir, port_table or {})
-    servers = Servers(installation, permissions)
-    started = servers.start()
-    try:
+    with running(installation, permissions=permissions):
         yield installation
-    finally:
-        if started:
-            servers.stop()
 
 
 def forget(run_dir: Path) -> None:

@@ -1,0 +1,153 @@
+"""The one entry: `python -m svc run wallet`, `up`, `migrate`, ...; `just` calls it for all."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+Command = Callable[[argparse.Namespace], int | None]
+
+
+def _run(arguments: argparse.Namespace) -> int | None:
+    from svc.mesh import process
+
+    return process.main(arguments.names)
+
+
+def _outside(arguments: argparse.Namespace) -> int | None:
+    from svc.outside.__main__ import main
+
+    return main(arguments.names)
+
+
+def _generate(arguments: argparse.Namespace) -> int | None:
+    from svc import generate
+
+    return generate.main(check=arguments.check)
+
+
+def _servers(arguments: argparse.Namespace) -> int | None:
+    from svc.platform import installation, servers, tools, up
+
+    if arguments.action == "run":
+        return up.run_servers()
+    ours = servers.Servers(installation.prepare_default())
+    if arguments.action == "stop":
+        tools.refuse_while_up()
+        print("stopped: " + (", ".join(ours.stop()) or "nothing; none was running"))
+        return 0
+    started = ours.start()
+    print("started: " + (", ".join(started) or "nothing; all were running"))
+    return 0
+
+
+def _migrate(_: argparse.Namespace) -> int | None:
+    from svc.platform import installation, servers, up
+
+    prepared = installation.prepare_default()
+    # Servers that this had to start go down again with it; those of `just up` stay.
+    with servers.running(prepared):
+        up.deploy(prepared)
+    return 0
+
+
+def _up(arguments: argparse.Namespace) -> int | None:
+    from svc.platform import up
+
+    return up.up(arguments.names, use_overmind=not arguments.honcho)
+
+
+def _env(_: argparse.Namespace) -> int | None:
+    from svc.platform import installation
+
+    print(installation.exports(installation.prepare_default().values))
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int | None:
+    from svc import demo
+
+    return demo.main(arguments.rest)
+
+
+def _doctor(_: argparse.Namespace) -> int | None:
+    from svc.platform import doctor
+
+    return doctor.doctor()
+
+
+def _reset(arguments: argparse.Namespace) -> int | None:
+    from svc.platform import tools
+
+    return tools.reset(yes=arguments.yes)
+
+
+def _tool(arguments: argparse.Namespace) -> int | None:
+    from svc.platform import tools
+
+    return getattr(tools, arguments.command)(arguments.rest)
+
+
+def _new_service(arguments: argparse.Namespace) -> int | None:
+    from svc.platform import scaffold
+
+    return scaffold.new_service(arguments.name)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m svc", description="betmesh")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, does: Command, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(does=does)
+        return command
+
+    add("run", _run, "run services in one process").add_argument("names", nargs="+")
+    add("outside", _outside, "run outside programs in one process").add_argument("names", nargs="+")
+    add("generate", _generate, "write what follows from the declarations").add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 when something is stale"
+    )
+    add("servers", _servers, "start, stop or run NATS, Postgres and Valkey").add_argument(
+        "action", choices=("start", "stop", "run")
+    )
+    add("migrate", _migrate, "bring databases and streams up to date")
+    up = add("up", _up, "run everything until Ctrl-C")
+    up.add_argument("names", nargs="*", help="only these lines of the Procfile")
+    up.add_argument("--honcho", action="store_true", help="honcho even where overmind is on PATH")
+    add("env", _env, "print addresses and secrets as shell exports")
+    add("doctor", _doctor, "say what runs and what is missing")
+    reset = add("reset", _reset, "forget all data, keys and secrets")
+    reset.add_argument("--yes", action="store_true", help="without asking")
+    add("new-service", _new_service, "scaffold a service").add_argument("name")
+    for name, does, text in (
+        ("demo", _demo, "drive the four flows"),
+        ("psql", _tool, "open psql [SERVICE]"),
+        ("nats", _tool, "run the nats CLI as the operator"),
+        ("logs", _tool, "show logs: [-f] [NAME...]"),
+    ):
+        # Everything behind these is for the program they call, options too.
+        add(name, does, text).add_argument("rest", nargs=argparse.REMAINDER)
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; exit code 1 with a sentence where something outside is in the way."""
+    arguments = _parser().parse_args(words)
+    from svc.platform.errors import PlatformError
+
+    try:
+        return arguments.does(arguments) or 0
+    except PlatformError as error:
+        print(f"betmesh: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `just env | head`: whoever read us has enough; nothing more is written at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

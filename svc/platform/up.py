@@ -1,0 +1,229 @@
+"""Everything up: servers, databases, streams, then the Procfile; and down again on Ctrl-C."""
+
+import asyncio
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import honcho.manager
+from honcho.printer import Printer
+
+from svc.platform import migrate, ports, ready, streams
+from svc.platform.errors import PlatformError
+from svc.platform.installation import ROOT, Installation, prepare_default
+from svc.platform.ports import OUTSIDE, SERVICES
+from svc.platform.servers import running
+
+PROCFILE = ROOT / "Procfile"
+# A service drains what is in flight before it stops; only then it is killed.
+DRAIN_S_MAX = 15
+READY_S_MAX = 120
+
+
+def up(names: Sequence[str] = (), *, use_overmind: bool = True) -> int:
+    """Run the processes of the Procfile (all, or those named) until Ctrl-C or until one dies.
+
+    Exit code 0 after Ctrl-C or SIGTERM, 1 when a process died. Servers that ran before stay up.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    installation = prepare_default()
+    commands = procfile(names)
+    with alone(installation.run_dir):
+        ports.require_free(_ports_of(installation, commands))
+        print("starting servers", flush=True)
+        try:
+            with running(installation):
+                try:
+                    deploy(installation)
+                    print(addresses(installation), flush=True)
+                    return _run(installation, commands, use_overmind=use_overmind)
+                finally:
+                    # A second Ctrl-C must not interrupt the servers' own stop; it takes a moment.
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)
+                    print("stopping servers; data is kept", flush=True)
+        except KeyboardInterrupt:
+            return 0
+
+
+def run_servers() -> int:
+    """Run only the servers, in the foreground, until Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    installation = prepare_default()
+    try:
+        with running(installation):
+            print(addresses(installation), flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def deploy(installation: Installation) -> None:
+    """Bring databases and broker to the state of this checkout."""
+
+    async def both() -> None:
+        await migrate.migrate(installation)
+        await streams.apply(installation)
+
+    asyncio.run(both())
+
+
+def procfile(names: Sequence[str] = ()) -> dict[str, str]:
+    """Name -> command of the Procfile's lines, all or those named."""
+    lines = (line.partition(":") for line in PROCFILE.read_text().splitlines() if line.strip())
+    every = {name.strip(): command.strip() for name, _, command in lines}
+    unknown = [name for name in names if name not in every]
+    if unknown:
+        raise PlatformError(f"not in the Procfile: {', '.join(unknown)}; known: {', '.join(every)}")
+    return {name: every[name] for name in (names or every)}
+
+
+@contextmanager
+def alone(run_dir: Path) -> Generator[None]:
+    """Hold this run directory's processes; PlatformError when another `up` does."""
+    path = run_dir / "up.pid"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise PlatformError(
+                f"already up from this directory (process {file.read().strip()}); "
+                "see it with: ./just doctor"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def addresses(installation: Installation) -> str:
+    """Where everything is, for the person who started it."""
+    gateway = installation["GATEWAY_URL"]
+    return "\n".join(
+        [
+            "",
+            f"  gateway   {gateway}",
+            f"  docs      {gateway}/docs",
+            f"  gRPC      {installation['GATEWAY_GRPC']}",
+            f"  NATS      {installation['NATS_URL']}   (./just nats micro ls)",
+            f"  Postgres  {installation['DATABASE_URL']}   (./just psql)",
+            '  secrets   eval "$(./just env)"',
+            "  health    ./just doctor      logs: ./just logs      stop: Ctrl-C",
+            "",
+        ]
+    )
+
+
+def environment(installation: Installation) -> dict[str, str]:
+    """Environment of processes: addresses, our interpreter first, small memory, prompt output."""
+    path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ.get('PATH', '')}"
+    extra = {"PATH": path, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"}
+    return {**installation.environment(), **extra}
+
+
+def _run(installation: Installation, commands: dict[str, str], *, use_overmind: bool) -> int:
+    stopped = threading.Event()
+    services = [name for name in commands if name in SERVICES]
+    watcher = threading.Thread(target=_watch, args=(installation, services, stopped), daemon=True)
+    watcher.start()
+    try:
+        if use_overmind and shutil.which("overmind") and shutil.which("tmux"):
+            return _overmind(installation, commands)
+        return _honcho(installation, commands)
+    finally:
+        stopped.set()
+        watcher.join()
+
+
+def _watch(installation: Installation, services: list[str], stopped: threading.Event) -> None:
+    if not services:
+        return
+    times = ready.wait_ready(installation, services, seconds_max=READY_S_MAX, stopped=stopped)
+    ready.remember(installation.run_dir, times)
+    missing = [name for name in services if name not in times]
+    if not missing:
+        print(f"everything is ready after {max(times.values())} s", flush=True)
+    elif not stopped.is_set():
+        print(
+            f"not ready after {READY_S_MAX} s: {', '.join(missing)}; see ./just doctor", flush=True
+        )
+
+
+class _Printer(Printer):
+    """Prints lines as honcho does, keeps each process's in a file, and notes who stopped first."""
+
+    def __init__(self, logs: Path) -> None:
+        super().__init__(sys.stdout)
+        self.first_stopped: tuple[str, int] | None = None
+        self._logs = logs
+
+    def write(self, message: Any) -> None:
+        """Take one line of a process, or what honcho says itself (name "system")."""
+        if message.name == "system":
+            stop = re.match(r"(\S+) stopped \(rc=(-?\d+)\)", message.data)
+            if stop and self.first_stopped is None:
+                self.first_stopped = stop[1], int(stop[2])
+        else:
+            data = message.data if isinstance(message.data, bytes) else message.data.encode()
+            with (self._logs / f"{message.name}.log").open("ab") as log:
+                log.write(data)
+        super().write(message)
+
+
+def _honcho(installation: Installation, commands: dict[str, str]) -> int:
+    honcho.manager.KILL_WAIT = DRAIN_S_MAX
+    printer = _Printer(installation.run_dir / "logs")
+    manager = honcho.manager.Manager(printer)
+    for name, command in commands.items():
+        manager.add_process(name, command, env=environment(installation), cwd=str(ROOT))
+    manager.loop()
+    asked = {code["rc"] for code in honcho.manager.SIGNALS.values()}
+    if manager.returncode in asked or printer.first_stopped is None:
+        return 0
+    name, code = printer.first_stopped
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    print(f"\n{name} {how}, so the others were stopped. Its last lines: ./just logs {name}")
+    print("Data is kept; ./just up continues from there.", flush=True)
+    return 1
+
+
+def _overmind(installation: Installation, commands: dict[str, str]) -> int:
+    socket = installation.run_dir / "overmind.sock"
+    command = ["overmind", "start", "-f", str(PROCFILE), "-s", str(socket), "-r", "all", "-N"]
+    command += ["-t", str(DRAIN_S_MAX), "-l", ",".join(commands)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(installation)) as overmind:
+        asked = False
+        while overmind.returncode is None:
+            try:
+                overmind.wait()
+            except KeyboardInterrupt:
+                if not asked:  # the terminal's Ctrl-C reached it already; SIGTERM is handed on
+                    overmind.terminate()
+                asked = True
+    if asked or overmind.returncode == 0:
+        return 0
+    print("\novermind ended; what it said is above. ./just up continues from there.", flush=True)
+    return 1
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _ports_of(installation: Installation, commands: dict[str, str]) -> dict[str, int]:
+    names = [name for name in (*SERVICES, *OUTSIDE) if name in commands]
+    if "gateway" in commands:
+        names.append("gateway_grpc")
+    return {f"{name.upper()}_PORT": installation.port(name) for name in names}
