@@ -6,11 +6,11 @@ The one module of this service that others may import.
 from datetime import datetime
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from svc.mesh.contract import Call, Contract, Event, Route
 from svc.mesh.errors import Forbidden, NotFound
-from svc.mesh.types import EventData, Id, Reply, Request
+from svc.mesh.types import EventData, Id, Limit, LocaleTag, Reply, Request
 
 JOB_USERS = (
     "identity", "sportsbook", "payment", "wallet", "marketing", "casino", "gaming",
@@ -21,7 +21,7 @@ JOB_USERS = (
 JobName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$", description="kebab-case")]
 
 
-class JobRequested(EventData, kw_only=True):
+class JobRequested(EventData, frozen=True, kw_only=True):
     """A service asks for a job: `cron` (six fields, seconds first) or `at`, one of the two.
 
     `service` and `name` (with `key` for many one-off jobs of a name) identify it: asking again
@@ -34,10 +34,10 @@ class JobRequested(EventData, kw_only=True):
     cron: str | None = None
     at: datetime | None = None
     time_zone: str = "UTC"
-    payload: dict[str, str] = {}
+    payload: dict[str, str] = field(default_factory=dict[str, str])
 
 
-class JobCancelled(EventData, kw_only=True):
+class JobCancelled(EventData, frozen=True, kw_only=True):
     """A service no longer wants a job."""
 
     service: str
@@ -45,7 +45,7 @@ class JobCancelled(EventData, kw_only=True):
     key: str = ""
 
 
-class JobDue(EventData, kw_only=True):
+class JobDue(EventData, frozen=True, kw_only=True):
     """A job's time has come; the service that asked for it does the work."""
 
     service: str
@@ -55,25 +55,30 @@ class JobDue(EventData, kw_only=True):
     payload: dict[str, str]
 
 
-class JobsOf(Request, kw_only=True):
-    """Which jobs are scheduled."""
+class JobsOf(Request, frozen=True, kw_only=True):
+    """A page of the scheduled jobs, with titles in a language."""
 
     actor_id: Id | None = None
+    locale: LocaleTag = "en"
+    limit: Limit = 200
+    cursor: Annotated[str, Meta(max_length=20)] | None = None
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """One scheduled job."""
+    """One scheduled job: `schedule` is the cron expression and its time zone, `@every` or `@at`."""
 
     service: str
     name: str
     key: str
     schedule: str
+    title: str
 
 
-class Jobs(Reply, kw_only=True):
-    """All scheduled jobs."""
+class Jobs(Reply, frozen=True, kw_only=True):
+    """Scheduled jobs, in the order in which they were asked for."""
 
     items: list[Job]
+    next_cursor: str | None = None
 
 
 JOB_REQUESTED = Event(

@@ -1,0 +1,158 @@
+"""scheduler, as the mesh runs it: what it hears and calls, then one handler for each.
+
+It keeps no time and no state of its own: the broker fires, this service tells the others.
+"""
+
+import asyncio
+import uuid
+
+import msgspec
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError, TimeoutError as NatsTimeoutError
+
+from svc.identity import contract as identity
+from svc.mesh.context import Context
+from svc.mesh.envelope import CloudEvent
+from svc.mesh.errors import Invalid, Unavailable
+from svc.mesh.service import Hear, Service
+from svc.scheduler.contract import (
+    JOB_CANCELLED,
+    JOB_DUE,
+    JOB_REQUESTED,
+    JOBS,
+    SCHEDULER,
+    Job,
+    JobCancelled,
+    JobDue,
+    JobRequested,
+    Jobs,
+    JobsOf,
+)
+from svc.scheduler.schedules import CONSUMER, NAME, JobBody, Schedules
+
+BATCH = 50
+PULL_S = 20.0
+RETRY_S = 1.0
+DUE_IDS = uuid.UUID("0d1c8a52-6f3e-5b7a-9c40-7a1f5d2e9b63")
+"""Names the ids of due events: the same firing always becomes the same event."""
+
+scheduler = Service(
+    SCHEDULER,
+    hears=(
+        Hear(JOB_REQUESTED, "put or replace its schedule"),
+        Hear(JOB_CANCELLED, "take its schedule away"),
+    ),
+    calls=(identity.AUTHORIZE,),
+    localizes=("scheduler",),
+)
+
+relays: dict[int, asyncio.Task[None]] = {}
+"""The task of each running instance in this process that tells what came due."""
+
+
+@scheduler.answers(JOBS)
+async def jobs(request: JobsOf, context: Context) -> Jobs:
+    """List a page of what is scheduled, in the order in which it was asked for."""
+    await identity.require_permission(context, request.actor_id, "scheduler.jobs")
+    after = _sequence(request.cursor)
+    items: list[Job] = []
+    last = 0
+    async for found in schedules(context).listed(after, request.limit):
+        job = found.job
+        title = await context.localizer.text(
+            request.locale, "scheduler", f"job.{job.service}.{job.name}"
+        )
+        schedule = f"{found.schedule} {found.time_zone}".strip()
+        items.append(
+            Job(service=job.service, name=job.name, key=job.key, schedule=schedule, title=title)
+        )
+        last = found.sequence
+    return Jobs(items=items, next_cursor=str(last) if len(items) == request.limit else None)
+
+
+@scheduler.observes(JOB_REQUESTED)
+async def schedule_job(event: CloudEvent[JobRequested], context: Context) -> None:
+    """Give the request to the broker; Invalid (a bad cron) parks the event with the reason."""
+    changed = await schedules(context).put(event.data, event.id, event.time)
+    context.log.info("job requested", job=event.subject, changed=changed)
+
+
+@scheduler.observes(JOB_CANCELLED)
+async def cancel_job(event: CloudEvent[JobCancelled], context: Context) -> None:
+    """Take the schedule away; a job that is not there stays away."""
+    await schedules(context).cancel(event.data, event.id, event.time)
+    context.log.info("job cancelled", job=event.subject)
+
+
+@scheduler.on_start
+async def start_telling(context: Context) -> None:
+    """Begin to tell what came due, first of all what came due while no scheduler ran."""
+    relays[id(context.runtime)] = asyncio.create_task(_tell(context))
+
+
+@scheduler.on_stop
+async def stop_telling(context: Context) -> None:
+    """Stop; what was fetched and not acknowledged comes again, and is then the same event."""
+    task = relays.pop(id(context.runtime), None)
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def schedules(context: Context) -> Schedules:
+    """Return the schedules of the broker that this service is connected to."""
+    return Schedules(context.runtime.connection, context.runtime.jetstream)
+
+
+def _sequence(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not cursor.isdecimal():
+        raise Invalid("not a cursor of this list - at `$.cursor`")
+    return int(cursor)
+
+
+async def _tell(context: Context) -> None:
+    """Fetch what the broker fired and publish it, until cancelled.
+
+    The waiting is the broker's: a fetch ends when something comes due.
+    """
+    consumer = CONSUMER["config"]["durable_name"]
+    subscription = None
+    while True:
+        try:
+            if subscription is None:
+                subscription = await context.runtime.jetstream.pull_subscribe_bind(
+                    consumer, stream=NAME
+                )
+            for message in await subscription.fetch(BATCH, timeout=PULL_S):
+                await _tell_one(message, context)
+        except NatsTimeoutError:
+            continue
+        except (NatsError, Unavailable, TimeoutError) as failure:
+            context.log.warning("could not tell what came due", cause=str(failure))
+            await asyncio.sleep(RETRY_S)
+
+
+async def _tell_one(message: Msg, context: Context) -> None:
+    try:
+        job = msgspec.json.decode(message.data, type=JobBody)
+    except msgspec.DecodeError as failure:
+        context.log.error("not a job", subject=message.subject, cause=str(failure))  # noqa: TRY400 -- no traceback helps
+        await message.term()
+        return
+    due_at = message.metadata.timestamp
+    firing = f"{NAME}:{message.metadata.sequence.stream}:{due_at.isoformat()}"
+    await context.spawn().publish(
+        JOB_DUE,
+        JobDue(
+            service=job.service,
+            name=job.name,
+            key=job.key,
+            due_at=due_at,
+            payload=job.payload,
+        ),
+        subject=f"{job.service}.{job.name}",
+        event_id=str(uuid.uuid5(DUE_IDS, firing)),
+    )
+    await message.ack()
