@@ -4,6 +4,7 @@ Everything else is derived from these objects: the broker's permissions, streams
 `subjects.md`, the OpenAPI and AsyncAPI documents and the gateway's routes.
 """
 
+import builtins
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -121,7 +122,7 @@ class Event(Generic[DataT]):
 
     type: str
     topic: str
-    data: type[DataT]
+    data: builtins.type[DataT]
     purpose: str = ""
     publishers: tuple[str, ...] = ()
 
