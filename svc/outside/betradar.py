@@ -3,12 +3,12 @@
 import hmac
 from collections.abc import Iterator
 from itertools import chain
-from typing import Annotated
 from xml.etree import ElementTree as ET
 
 import msgspec
 from litestar import Litestar, Response, get, post
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
 from svc.outside import settings as outside_settings, uof
@@ -19,7 +19,7 @@ from svc.outside.server import HttpRequest, Rejected, application as build, as_j
 CODES = {400: "BAD_REQUEST", 403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 MINUTE_MS = 60_000
 
-Known = Annotated[Feed, Dependency(skip_validation=True)]
+Known = NamedDependency[Feed]
 
 
 class Raw(Struct, kw_only=True, forbid_unknown_fields=True, tag_field="message", tag="raw"):
@@ -66,9 +66,9 @@ def _recover(
 async def recover(
     request: HttpRequest,
     provider: Known,
-    product: str,
-    after: int | None = None,
-    request_id: int | None = None,
+    product: FromPath[str],
+    after: FromQuery[int | None] = None,
+    request_id: FromQuery[int | None] = None,
 ) -> Response[bytes]:
     """Replay a producer: its current odds, and what settled or canceled since `after` (Unix ms)."""
     _authorise(provider, request)
@@ -86,9 +86,9 @@ async def recover(
 async def recover_odds(
     request: HttpRequest,
     provider: Known,
-    product: str,
-    event_id: str,
-    request_id: int | None = None,
+    product: FromPath[str],
+    event_id: FromPath[str],
+    request_id: FromQuery[int | None] = None,
 ) -> Response[bytes]:
     _authorise(provider, request)
     number = _product(product)
@@ -100,9 +100,9 @@ async def recover_odds(
 async def recover_stateful(
     request: HttpRequest,
     provider: Known,
-    product: str,
-    event_id: str,
-    request_id: int | None = None,
+    product: FromPath[str],
+    event_id: FromPath[str],
+    request_id: FromQuery[int | None] = None,
 ) -> Response[bytes]:
     _authorise(provider, request)
     number = _product(product)
@@ -111,7 +111,7 @@ async def recover_stateful(
 
 @get("/v1/sports/{language:str}/sport_events/{event_id:str}/fixture.xml")
 async def get_fixture(
-    request: HttpRequest, provider: Known, language: str, event_id: str
+    request: HttpRequest, provider: Known, language: FromPath[str], event_id: FromPath[str]
 ) -> Response[bytes]:
     """Give a fixture again, as a client asks after a fixture_change; names have one language."""
     _authorise(provider, request)
@@ -133,14 +133,14 @@ async def play_match(request: HttpRequest, provider: Known) -> Response[bytes]:
 
 
 @get("/simulate/match/{event_id:str}")
-async def get_match(provider: Known, event_id: str) -> Response[bytes]:
+async def get_match(provider: Known, event_id: FromPath[str]) -> Response[bytes]:
     if event_id not in provider.games:
         raise Rejected(404, f"{event_id} has not been played")
     return as_json(provider.games[event_id])
 
 
 @post("/simulate/match/{event_id:str}/continue")
-async def continue_match(provider: Known, event_id: str) -> Response[bytes]:
+async def continue_match(provider: Known, event_id: FromPath[str]) -> Response[bytes]:
     return as_json(provider.proceed(event_id), 202)
 
 
@@ -155,7 +155,7 @@ async def send(request: HttpRequest, provider: Known) -> Response[bytes]:
 
 @get("/simulate/sent")
 async def list_sent(
-    provider: Known, kind: str | None = None, event_id: str | None = None
+    provider: Known, kind: FromQuery[str | None] = None, event_id: FromQuery[str | None] = None
 ) -> Response[bytes]:
     """List what was sent, oldest first, with the platform's answers."""
     items = [

@@ -3,11 +3,12 @@
 import hmac
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
 from litestar import Litestar, Response, get, post
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
 from svc.outside import settings as outside_settings
@@ -28,7 +29,8 @@ from svc.outside.server import HttpRequest, Rejected, application as build, as_j
 KEY_LENGTH_MAX = 255
 
 Body = TypeVar("Body", bound=Struct)
-Known = Annotated[Provider, Dependency(skip_validation=True)]
+Known = NamedDependency[Provider]
+Key = FromPath[str]
 
 
 def _shape(_request: HttpRequest, error: Rejected) -> Response[bytes]:
@@ -90,18 +92,22 @@ async def create_intent(request: HttpRequest, provider: Known) -> Response[bytes
 
 
 @get("/v1/payment_intents/{key:str}")
-async def get_intent(request: HttpRequest, provider: Known, key: str) -> Response[bytes]:
+async def get_intent(request: HttpRequest, provider: Known, key: Key) -> Response[bytes]:
     _authorise(provider, request)
     return as_json(find(provider.intents, key, "payment_intent"))
 
 
 @post("/v1/payment_intents/{key:str}/capture")
-async def capture_intent(request: HttpRequest, provider: Known, key: str) -> Response[bytes]:
+async def capture_intent(
+    request: HttpRequest, provider: Known, key: FromPath[str]
+) -> Response[bytes]:
     return await _once(provider, request, CaptureIntent, partial(provider.capture, key))
 
 
 @post("/v1/payment_intents/{key:str}/cancel")
-async def cancel_intent(request: HttpRequest, provider: Known, key: str) -> Response[bytes]:
+async def cancel_intent(
+    request: HttpRequest, provider: Known, key: FromPath[str]
+) -> Response[bytes]:
     return await _once(provider, request, CancelIntent, partial(provider.cancel, key))
 
 
@@ -116,13 +122,15 @@ async def create_payout(request: HttpRequest, provider: Known) -> Response[bytes
 
 
 @get("/v1/payouts/{key:str}")
-async def get_payout(request: HttpRequest, provider: Known, key: str) -> Response[bytes]:
+async def get_payout(request: HttpRequest, provider: Known, key: Key) -> Response[bytes]:
     _authorise(provider, request)
     return as_json(find(provider.payouts, key, "payout"))
 
 
 @post("/simulate/complete_action/{key:str}")
-async def complete_action(request: HttpRequest, provider: Known, key: str) -> Response[bytes]:
+async def complete_action(
+    request: HttpRequest, provider: Known, key: FromPath[str]
+) -> Response[bytes]:
     return as_json(provider.complete_action(key, await _read(request, CompleteAction)))
 
 
@@ -132,7 +140,9 @@ async def open_dispute(request: HttpRequest, provider: Known) -> Response[bytes]
 
 
 @post("/simulate/dispute/{key:str}/close")
-async def close_dispute(request: HttpRequest, provider: Known, key: str) -> Response[bytes]:
+async def close_dispute(
+    request: HttpRequest, provider: Known, key: FromPath[str]
+) -> Response[bytes]:
     return as_json(provider.close_dispute(key, await _read(request, CloseDispute)))
 
 
@@ -149,7 +159,7 @@ async def get_faults(provider: Known) -> Response[bytes]:
 
 
 @get("/simulate/events")
-async def list_events(provider: Known, about: str | None = None) -> Response[bytes]:
+async def list_events(provider: Known, about: FromQuery[str | None] = None) -> Response[bytes]:
     """List the webhooks, oldest first, with how far each got; `about` picks one object's."""
     items = [
         {
@@ -168,7 +178,7 @@ async def list_events(provider: Known, about: str | None = None) -> Response[byt
 
 
 @post("/simulate/events/{key:str}/resend")
-async def resend_event(provider: Known, key: str) -> Response[bytes]:
+async def resend_event(provider: Known, key: Key) -> Response[bytes]:
     parcels = {parcel.id: parcel for parcel in provider.courier.parcels}
     provider.courier.resend(find(parcels, key, "event"))
     return as_json({"id": key}, 202)

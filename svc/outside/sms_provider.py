@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from litestar import Litestar, Response, get, post
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from msgspec import Meta, Struct, field
 
 from svc.outside import settings as outside_settings
@@ -139,7 +140,8 @@ class Provider:
         }
 
 
-Known = Annotated[Provider, Dependency(skip_validation=True)]
+Known = NamedDependency[Provider]
+Sid = FromPath[str]
 
 
 def _shape(_request: HttpRequest, error: Rejected) -> Response[bytes]:
@@ -198,7 +200,7 @@ def _resource(provider: Provider, message: Message) -> dict[str, str | None]:
 
 
 @post("/2010-04-01/Accounts/{account:str}/Messages.json")
-async def send_sms(request: HttpRequest, provider: Known, account: str) -> Response[bytes]:
+async def send_sms(request: HttpRequest, provider: Known, account: Sid) -> Response[bytes]:
     _authorise(provider, request, _basic(provider))
     if account != provider.settings.account:
         raise Rejected(404, "The requested resource was not found")
@@ -219,7 +221,7 @@ async def send_sms(request: HttpRequest, provider: Known, account: str) -> Respo
 
 @get("/2010-04-01/Accounts/{account:str}/Messages/{file:str}")
 async def get_sms(
-    request: HttpRequest, provider: Known, account: str, file: str
+    request: HttpRequest, provider: Known, account: Sid, file: FromPath[str]
 ) -> Response[bytes]:
     _authorise(provider, request, _basic(provider))
     for message in provider.messages:
@@ -248,7 +250,7 @@ async def send_email(request: HttpRequest, provider: Known) -> Response[bytes]:
 
 
 @get("/simulate/messages")
-async def list_messages(provider: Known, to: str | None = None) -> Response[bytes]:
+async def list_messages(provider: Known, to: FromQuery[str | None] = None) -> Response[bytes]:
     """List what was received, oldest first; a `+` that became a space in the URL is understood."""
     wanted = None if to is None else to.replace(" ", "+")
     return as_json({"items": [m for m in provider.messages if wanted in {None, m.to}]})
