@@ -20,6 +20,10 @@ STOP_S_MAX = 15
 LOG_LINES_SHOWN = 15
 
 
+# The servers that this process started, by log: whichever Daemon stops one must reap it.
+_children: dict[Path, subprocess.Popen[bytes]] = {}
+
+
 class Daemon:
     """A server that outlives the command which started it, and is adopted by the next."""
 
@@ -27,7 +31,6 @@ class Daemon:
         self.name = name
         self.pid_file = run_dir / f"{name}.pid"
         self.log = run_dir / "logs" / f"{name}.log"
-        self._child: subprocess.Popen[bytes] | None = None
 
     def process(self) -> psutil.Process | None:
         """The running process, if any; another that got its number later is not taken for it."""
@@ -51,8 +54,10 @@ class Daemon:
     ) -> None:
         """Start the process in a session of its own, so that the terminal's Ctrl-C passes it by."""
         self.log.parent.mkdir(mode=0o700, exist_ok=True)
+        if self.log in _children:  # one that died
+            _children.pop(self.log).wait()
         with self.log.open("ab") as log:
-            self._child = subprocess.Popen(
+            child = subprocess.Popen(
                 [str(word) for word in command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -62,14 +67,16 @@ class Daemon:
                 env={**os.environ, **(environment or {})},
                 **as_user(user),
             )
-        created = psutil.Process(self._child.pid).create_time()
-        self.pid_file.write_text(json.dumps([self._child.pid, created]))
+        _children[self.log] = child
+        created = psutil.Process(child.pid).create_time()
+        self.pid_file.write_text(json.dumps([child.pid, created]))
 
     def wait_ready(self, is_ready: Callable[[], bool]) -> None:
         """Return once `is_ready`; PlatformError, with the log's end, when it fails."""
         deadline = time.monotonic() + READY_S_MAX
         while not is_ready():
-            if self._child is not None and self._child.poll() is not None:
+            child = _children.get(self.log)
+            if child is not None and child.poll() is not None:
                 raise PlatformError(f"{self.name} did not start:\n{self._log_end()}")
             if time.monotonic() > deadline:
                 raise PlatformError(
@@ -92,9 +99,8 @@ class Daemon:
             except psutil.TimeoutExpired:
                 process.kill()
                 process.wait(STOP_S_MAX)
-        if self._child is not None:
-            self._child.wait()
-            self._child = None
+        if self.log in _children:
+            _children.pop(self.log).wait()
         self.pid_file.unlink(missing_ok=True)
 
     def _log_end(self) -> str:

@@ -65,7 +65,7 @@ class Platform:
 
 @contextmanager
 def started_platform() -> Generator[Platform]:
-    """Servers with databases migrated and streams applied; a server that is missing is a failure."""
+    """Servers with databases migrated and streams applied; a missing server is a failure."""
     sweep(ROOT / ".run")
     run_dir = ROOT / ".run" / f"test-{os.getpid()}"
     try:
