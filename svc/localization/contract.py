@@ -8,15 +8,17 @@ from svc.mesh.errors import Forbidden
 from svc.mesh.types import Id, Reply, Request
 
 
-class MissingOf(Request, kw_only=True):
+class MissingOf(Request, frozen=True, kw_only=True):
     """Which keys were asked for and not found."""
 
     actor_id: Id | None = None
 
 
-class Missing(Reply, kw_only=True):
-    """How often each `<locale>/<namespace>` bundle was asked for in vain, and which callers read
-    which namespaces how often.
+class Missing(Reply, frozen=True, kw_only=True):
+    """What was asked for since the instance started.
+
+    `missing` counts bundles asked for in vain, by `<locale>/<namespace>`; `requests` counts
+    bundles served, by `<caller>/<namespace>`.
     """
 
     missing: dict[str, int]

@@ -23,7 +23,7 @@ class NoSpinsLeft(Refused):
     status = 422
 
 
-class OfPlayer(Request, kw_only=True):
+class OfPlayer(Request, frozen=True, kw_only=True):
     """Something of the player's own."""
 
     user_id: Id
@@ -44,13 +44,13 @@ class Bonus(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
 
 
-class Bonuses(Reply, kw_only=True):
+class Bonuses(Reply, frozen=True, kw_only=True):
     """The player's awards, newest first."""
 
     items: list[Bonus]
 
 
-class Loyalty(Reply, kw_only=True):
+class Loyalty(Reply, frozen=True, kw_only=True):
     """The player's points and tier."""
 
     points: int
@@ -59,14 +59,14 @@ class Loyalty(Reply, kw_only=True):
     points_to_next: int | None
 
 
-class Spins(Reply, kw_only=True):
+class Spins(Reply, frozen=True, kw_only=True):
     """The player's spin chances by game."""
 
     remaining: int
     by_game: dict[str, int]
 
 
-class ConsumeSpin(Request, kw_only=True):
+class ConsumeSpin(Request, frozen=True, kw_only=True):
     """Use one spin chance up; the same spin_id again is the same spin."""
 
     user_id: Id
@@ -74,7 +74,7 @@ class ConsumeSpin(Request, kw_only=True):
     spin_id: Id
 
 
-class SpinConsumed(Reply, kw_only=True):
+class SpinConsumed(Reply, frozen=True, kw_only=True):
     """The chance is used: what the spin is worth as a stake, in minor units."""
 
     spin_id: Id
@@ -83,7 +83,7 @@ class SpinConsumed(Reply, kw_only=True):
     remaining: int
 
 
-class CampaignsOf(Request, kw_only=True):
+class CampaignsOf(Request, frozen=True, kw_only=True):
     """Which campaigns run."""
 
     actor_id: Id | None = None
@@ -100,13 +100,13 @@ class Campaign(Struct, frozen=True, kw_only=True):
     spins: int
 
 
-class Campaigns(Reply, kw_only=True):
+class Campaigns(Reply, frozen=True, kw_only=True):
     """All campaigns."""
 
     items: list[Campaign]
 
 
-class BonusAwarded(EventData, kw_only=True):
+class BonusAwarded(EventData, frozen=True, kw_only=True):
     """A player got an award: the wallet credits money kinds under `transfer_id`."""
 
     award_id: Id
@@ -120,7 +120,7 @@ class BonusAwarded(EventData, kw_only=True):
     expires_at: datetime | None
 
 
-class BonusExpired(EventData, kw_only=True):
+class BonusExpired(EventData, frozen=True, kw_only=True):
     """A bonus ran out: the wallet takes back what is left of it, at most `amount`."""
 
     award_id: Id
@@ -130,7 +130,7 @@ class BonusExpired(EventData, kw_only=True):
     transfer_id: Id
 
 
-class LoyaltyPointsEarned(EventData, kw_only=True):
+class LoyaltyPointsEarned(EventData, frozen=True, kw_only=True):
     """Settled stakes earned points (or a void took them back: negative)."""
 
     user_id: Id

@@ -24,7 +24,7 @@ class BadSignature(Refused):
     status = 401
 
 
-class InboxOf(Request, kw_only=True):
+class InboxOf(Request, frozen=True, kw_only=True):
     """A page of the user's in-app messages, newest first."""
 
     user_id: Id
@@ -43,7 +43,7 @@ class Message(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-class Inbox(Reply, kw_only=True):
+class Inbox(Reply, frozen=True, kw_only=True):
     """A page of messages; also each frame of the live channel."""
 
     items: list[Message]
@@ -58,20 +58,20 @@ class Preference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     enabled: bool
 
 
-class SetPreferences(Request, kw_only=True):
+class SetPreferences(Request, frozen=True, kw_only=True):
     """Change preferences; security messages cannot be turned off."""
 
     user_id: Id
     preferences: Annotated[list[Preference], Meta(min_length=1, max_length=20)]
 
 
-class Preferences(Reply, kw_only=True):
+class Preferences(Reply, frozen=True, kw_only=True):
     """All preferences of the user."""
 
     preferences: list[Preference]
 
 
-class DeliveriesOf(Request, kw_only=True):
+class DeliveriesOf(Request, frozen=True, kw_only=True):
     """How deliveries stand."""
 
     actor_id: Id | None = None
@@ -85,13 +85,13 @@ class DeliveryCount(Struct, frozen=True, kw_only=True):
     messages: int
 
 
-class Deliveries(Reply, kw_only=True):
+class Deliveries(Reply, frozen=True, kw_only=True):
     """The counts by channel and state."""
 
     items: list[DeliveryCount]
 
 
-class NotificationRequested(EventData, kw_only=True):
+class NotificationRequested(EventData, frozen=True, kw_only=True):
     """A service asks that a user be told something; `arguments` carry no personal data."""
 
     user_id: Id
@@ -100,7 +100,7 @@ class NotificationRequested(EventData, kw_only=True):
     arguments: dict[str, str]
 
 
-class NotificationSent(EventData, kw_only=True):
+class NotificationSent(EventData, frozen=True, kw_only=True):
     """A message was handed to its channel."""
 
     message_id: Id
@@ -110,7 +110,7 @@ class NotificationSent(EventData, kw_only=True):
     cause: str
 
 
-class NotificationDelivered(EventData, kw_only=True):
+class NotificationDelivered(EventData, frozen=True, kw_only=True):
     """A message arrived, says the provider's receipt."""
 
     message_id: Id
@@ -120,7 +120,7 @@ class NotificationDelivered(EventData, kw_only=True):
     cause: str
 
 
-class NotificationFailed(EventData, kw_only=True):
+class NotificationFailed(EventData, frozen=True, kw_only=True):
     """A message could not be delivered."""
 
     message_id: Id
