@@ -9,9 +9,15 @@ Command = Callable[[argparse.Namespace], int | None]
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
+    from svc import catalogue
     from svc.mesh import process
 
-    return process.main(arguments.names)
+    names = list(catalogue.NAMES) if "all" in arguments.names else arguments.names
+    unknown = sorted(set(names) - set(catalogue.NAMES))
+    if unknown:
+        print(f"no such service: {', '.join(unknown)}; there are: {', '.join(catalogue.NAMES)}")
+        return 2
+    return process.main(names, catalogue.service)
 
 
 def _outside(arguments: argparse.Namespace) -> int | None:

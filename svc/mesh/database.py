@@ -126,7 +126,9 @@ class Database:
             asyncpg.SerializationError,
             asyncpg.DeadlockDetectedError,
         ) as failure:
-            raise Unavailable(f"the database could not finish: {type(failure).__name__}") from failure
+            raise Unavailable(
+                f"the database could not finish: {type(failure).__name__}"
+            ) from failure
         if tx.pending_events:
             self.on_commit()
         for action in tx.after:

@@ -1,19 +1,19 @@
 """The failures of a betmesh service, of three kinds, and how each one travels.
 
-    Exception
-    ├── Refused              a rule said no: named, final, never retried      (HTTP 4xx)
-    │   ├── Invalid          the message does not have the declared form      (400)
-    │   ├── Unauthenticated  nobody, or a token that is not valid             (401)
-    │   ├── Forbidden        somebody, but not allowed                        (403)
-    │   ├── NotFound         no such thing, or not yours                      (404)
-    │   ├── Conflict         the state does not allow it (any more)           (409)
-    │   └── …                each contract names its own
-    ├── Unavailable          try again later                                  (503)
-    │   ├── TimedOut         the deadline passed; the outcome is unknown      (504)
-    │   └── Overloaded       the queue is full; nothing was done              (503)
-    └── anything else        a bug: logged here, `internal` outside           (500)
-        ├── Denied           the broker refused a subject: declarations are wrong
-        └── Undeclared       a service used what it did not declare
+Exception
+├── Refused              a rule said no: named, final, never retried      (HTTP 4xx)
+│   ├── Invalid          the message does not have the declared form      (400)
+│   ├── Unauthenticated  nobody, or a token that is not valid             (401)
+│   ├── Forbidden        somebody, but not allowed                        (403)
+│   ├── NotFound         no such thing, or not yours                      (404)
+│   ├── Conflict         the state does not allow it (any more)           (409)
+│   └── …                each contract names its own
+├── Unavailable          try again later                                  (503)
+│   ├── TimedOut         the deadline passed; the outcome is unknown      (504)
+│   └── Overloaded       the queue is full; nothing was done              (503)
+└── anything else        a bug: logged here, `internal` outside           (500)
+    ├── Denied           the broker refused a subject: declarations are wrong
+    └── Undeclared       a service used what it did not declare
 """
 
 from typing import ClassVar

@@ -40,6 +40,18 @@ class Hear(Generic[HearT]):
     only: Callable[[Any], bool] | None = None
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What a service needs of the broker beyond calls and events (the scheduler's schedules):
+    whole stream and consumer configurations, and subjects.
+    """
+
+    streams: tuple[dict[str, Any], ...] = ()
+    consumers: tuple[dict[str, Any], ...] = ()
+    publishes: tuple[str, ...] = ()
+    subscribes: tuple[str, ...] = ()
+
+
 class Service:
     """A service as the mesh runs it: its contract, what it hears and calls, and its handlers."""
 
@@ -57,13 +69,15 @@ class Service:
         lane: Lane | None = None,
         localizes: tuple[str, ...] = (),
         outside: tuple[str, ...] = (),
+        extras: Extras | None = None,
     ) -> None:
         """Declare.
 
         `asks` are events of other contracts that this service publishes (their `publishers` must
         name it); `reads` are contracts whose KV bucket it reads; `lane` overrides the topics'
         lanes (reporting is all low); `localizes` are namespaces fetched from localization;
-        `outside` are the outside systems that it calls over HTTP.
+        `outside` are the outside systems that it calls over HTTP; `extras` is what the broker
+        must give beyond calls and events.
         """
         self.contract = contract
         self.name = contract.name
@@ -77,6 +91,7 @@ class Service:
         self.lane = lane
         self.localizes = localizes
         self.outside = outside
+        self.extras = extras or Extras()
         self.call_handlers: dict[str, tuple[Call[Struct, Struct], CallHandler[Any, Any]]] = {}
         self.event_handlers: dict[str, EventHandler[Any]] = {}
         self.observers: dict[str, Observer[Any]] = {}
@@ -96,9 +111,7 @@ class Service:
 
         return register
 
-    def hears(
-        self, event: Event[DataT]
-    ) -> Callable[[EventHandler[DataT]], EventHandler[DataT]]:
+    def hears(self, event: Event[DataT]) -> Callable[[EventHandler[DataT]], EventHandler[DataT]]:
         """Register the handler of an event: it runs inside the transaction that also records the
         event in the inbox, so its effect happens once however often the event is delivered.
         """
@@ -153,7 +166,9 @@ class Service:
         heard = {hear.event.type for hear in self.hears_events}
         hearing = set(self.event_handlers) | set(self.observers)
         found = [f"no handler answers {subject}" for subject in sorted(declared - handled)]
-        found += [f"{subject} is answered but not declared" for subject in sorted(handled - declared)]
+        found += [
+            f"{subject} is answered but not declared" for subject in sorted(handled - declared)
+        ]
         found += [f"no handler hears {kind}" for kind in sorted(heard - hearing)]
         found += [f"{kind} has a handler but is not declared" for kind in sorted(hearing - heard)]
         found += [

@@ -24,7 +24,9 @@ OddsText = Annotated[
 ]
 Limit = Annotated[int, Meta(ge=1, le=200, description="How many items at most")]
 ShortText = Annotated[str, Meta(min_length=1, max_length=255)]
-LocaleTag = Annotated[str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$", description="BCP 47, e.g. pt-BR")]
+LocaleTag = Annotated[
+    str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$", description="BCP 47, e.g. pt-BR")
+]
 IdempotencyKey = Annotated[
     str, Meta(min_length=1, max_length=255, description="Chosen by the caller")
 ]

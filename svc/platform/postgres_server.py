@@ -74,7 +74,9 @@ class PostgresServer:
             lines = (data / "postmaster.pid").read_text().splitlines()
         except OSError:
             return False
-        return process is not None and lines[0] == str(process.pid) and lines[-1].strip() == "ready"
+        if process is None or not lines:  # just being written
+            return False
+        return lines[0] == str(process.pid) and lines[-1].strip() == "ready"
 
     def ask_to_stop(self) -> None:
         """Fast shutdown: open transactions are rolled back, everything committed is on disk."""

@@ -1,0 +1,81 @@
+"""Writes, or checks, every file that follows from the declarations: `just generate`."""
+
+import sys
+from pathlib import Path
+
+from svc import catalogue
+from svc.generate.broker import broker_files
+from svc.generate.subjects import subjects_md
+from svc.generate.topology import Topology
+
+ROOT = Path(__file__).resolve().parents[2]
+OWNED = ("jetstream/streams", "jetstream/consumers", "jetstream/buckets")
+"""Folders of which every file is generated: one that no declaration implies is removed."""
+
+
+def generated_files(topology: Topology | None = None) -> dict[str, str]:
+    """Return the text of every generated file by its path in the checkout."""
+    topology = topology or Topology(_present())
+    return {**broker_files(topology), "subjects.md": subjects_md(topology)}
+
+
+def _present():  # noqa  # TEMPORARY until all twelve exist
+    from svc.mesh.service import Service
+
+    found = []
+    for name in catalogue.NAMES:
+        try:
+            found.append(catalogue.service(name))
+        except Exception as failure:
+            print("MISSING", name, repr(failure)[:200], file=sys.stderr)
+            found.append(Service(catalogue.contract(name), database=True, cache=True))
+    return found
+
+
+def stale(root: Path = ROOT) -> list[str]:
+    """Return the generated files that are missing, different or left over, as paths."""
+    files = generated_files()
+    found = [
+        path
+        for path, text in files.items()
+        if not (root / path).exists() or (root / path).read_text() != text
+    ]
+    return sorted([*found, *leftover(root, files)])
+
+
+def leftover(root: Path, files: dict[str, str]) -> list[str]:
+    """Return files in generated folders that no declaration implies any more."""
+    present = [path for folder in OWNED for path in (root / folder).glob("*.json")]
+    return [
+        str(path.relative_to(root)) for path in present if str(path.relative_to(root)) not in files
+    ]
+
+
+def write(root: Path = ROOT) -> list[str]:
+    """Write what is stale, remove what is left over, and return the paths that changed."""
+    changed = stale(root)
+    files = generated_files()
+    for path in changed:
+        target = root / path
+        if path in files:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(files[path])
+        else:
+            target.unlink()
+    return changed
+
+
+def main(*, check: bool) -> int:
+    """Write the files, or with `check` only tell what is stale (exit code 1)."""
+    if not check:
+        changed = write()
+        print("\n".join(f"wrote {path}" for path in changed) or "everything was up to date")
+        return 0
+    found = stale()
+    for path in found:
+        print(f"stale: {path}", file=sys.stderr)
+    if found:
+        print("run `./just generate` and commit what it writes", file=sys.stderr)
+        return 1
+    print("generated files are up to date")
+    return 0

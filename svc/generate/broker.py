@@ -1,0 +1,132 @@
+"""Writes `jetstream/`: streams, consumers and buckets in the server's own JSON, and nats.conf."""
+
+import json
+from typing import Any
+
+from svc.generate.topology import DEAD_STREAM, STAFF, Permissions, Topology
+
+DAY_NS = 86_400 * 1_000_000_000
+SECOND_NS = 1_000_000_000
+EVENTS_KEPT_DAYS = 30
+DEAD_KEPT_DAYS = 365
+DUPLICATE_WINDOW_S = 600
+"""Longer than any relay needs to send an event again after a crash."""
+ACK_WAIT_S = 30
+ACK_PENDING_MAX = 1_000
+BUCKET_BYTES_MAX = 64 * 1024 * 1024
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def stream(name: str, subjects: list[str], description: str, kept_days: int) -> dict[str, Any]:
+    """Return the configuration of a stream."""
+    return {
+        "name": name,
+        "description": description,
+        "subjects": subjects,
+        "storage": "file",
+        "retention": "limits",
+        "discard": "old",
+        "max_age": kept_days * DAY_NS,
+        "duplicate_window": DUPLICATE_WINDOW_S * SECOND_NS,
+        "allow_direct": True,
+        "num_replicas": 1,
+    }
+
+
+def bucket(name: str) -> dict[str, Any]:
+    """Return the stream configuration behind a KV bucket, as the clients expect it."""
+    return {
+        "name": f"KV_{name}",
+        "description": f"The cache of {name}: never the truth.",
+        "subjects": [f"$KV.{name}.>"],
+        "storage": "file",
+        "max_msgs_per_subject": 1,
+        "max_bytes": BUCKET_BYTES_MAX,
+        "discard": "new",
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+        "num_replicas": 1,
+    }
+
+
+def consumer(stream_name: str, durable: str, lane: str, subjects: list[str]) -> dict[str, Any]:
+    """Return the configuration of a durable pull consumer.
+
+    Redelivery has no limit here: the mesh counts attempts and parks the event itself, so that a
+    crash at the last attempt cannot leave an event that nobody delivers any more.
+    """
+    return {
+        "stream_name": stream_name,
+        "config": {
+            "durable_name": durable,
+            "description": f"What {durable} hears of {stream_name.lower()}; lane {lane}.",
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": ACK_WAIT_S * SECOND_NS,
+            "max_deliver": -1,
+            "max_ack_pending": ACK_PENDING_MAX,
+            "replay_policy": "instant",
+            "filter_subjects": subjects,
+        },
+    }
+
+
+def broker_files(topology: Topology) -> dict[str, str]:
+    """Return every file of `jetstream/` by its path in the checkout."""
+    files: dict[str, str] = {}
+    for topic in topology.topics():
+        name = topic.upper()
+        config = stream(name, [f"{topic}.events.>"], f"The topic {topic}.events.", EVENTS_KEPT_DAYS)
+        files[f"jetstream/streams/{name}.json"] = _json(config)
+    dead = stream(DEAD_STREAM, ["dead.>"], "Events that could not be worked on.", DEAD_KEPT_DAYS)
+    files[f"jetstream/streams/{DEAD_STREAM}.json"] = _json(dead)
+    for service in topology.services:
+        for stream_name, subjects in topology.heard_subjects(service).items():
+            lane = next(
+                service.lane_of(h.event).value
+                for h in service.hears_events
+                if h.event.stream == stream_name
+            )
+            body = consumer(stream_name, service.name, lane, subjects)
+            files[f"jetstream/consumers/{stream_name}.{service.name}.json"] = _json(body)
+        if service.cache:
+            files[f"jetstream/buckets/{service.name}.json"] = _json(bucket(service.name))
+        for config in service.extras.streams:
+            files[f"jetstream/streams/{config['name']}.json"] = _json(config)
+        for body in service.extras.consumers:
+            durable = body["config"]["durable_name"]
+            files[f"jetstream/consumers/{body['stream_name']}.{durable}.json"] = _json(body)
+    files["jetstream/nats.conf"] = nats_conf(topology)
+    return files
+
+
+def nats_conf(topology: Topology) -> str:
+    """Return the users of the broker, each with exactly the subjects that it declared."""
+    users = {service.name: topology.permissions(service) for service in topology.services}
+    blocks = [_user(name, permissions) for name, permissions in {**users, **STAFF}.items()]
+    return (
+        "# Generated from the services' declarations by `just generate`; do not edit.\n"
+        "# The public keys are variables, made at first start and defined before this file is\n"
+        "# included. Replies are guarded by one inbox prefix per service, not by\n"
+        "# allow_responses: a reload of this file would wipe outstanding grants.\n"
+        "authorization {\n  users = [\n" + ",\n".join(blocks) + "\n  ]\n}\n"
+    )
+
+
+def _user(name: str, permissions: Permissions) -> str:
+    return (
+        f"    {{\n      # {name}\n      nkey: ${name.upper()}_NKEY\n      permissions: {{\n"
+        f"        publish: {{ allow: [{_lines(permissions.publish)}] }}\n"
+        f"        subscribe: {{ allow: [{_lines(permissions.subscribe)}] }}\n"
+        "      }\n    }"
+    )
+
+
+def _lines(subjects: tuple[str, ...]) -> str:
+    inner = "".join(f'\n          "{subject}",' for subject in subjects)
+    return inner.rstrip(",") + "\n        "

@@ -1,0 +1,144 @@
+"""The calling side: one inbox for all answers, one sweep for all deadlines.
+
+`nats-py`'s own request makes a task and a timer per call; here a call is a dictionary entry and a
+future, and one timer looks after them all. The answers' subject, `_INBOX.<service>.…`, tells the
+callee and the broker who asks.
+"""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from svc.mesh import metrics
+from svc.mesh.contract import Call
+from svc.mesh.errors import (
+    Denied,
+    Refused,
+    RemoteBug,
+    TimedOut,
+    Unavailable,
+    from_problem,
+)
+from svc.mesh.wire import ERROR_HEADER, INBOX_ROOT, decoder, encode, pack_context
+
+if TYPE_CHECKING:
+    from svc.mesh.context import Context
+
+RequestT = TypeVar("RequestT", bound=msgspec.Struct)
+ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
+
+SWEEP_S = 0.01
+"""How often deadlines are looked at: an answer that is due fails at most this much late."""
+
+
+class Caller:
+    """Sends calls of one service instance and matches their answers."""
+
+    def __init__(self, connection: Client, service: str, instance: str) -> None:
+        """Prepare; `start` subscribes the inbox."""
+        self.connection = connection
+        self.service = service
+        self.inbox = f"{INBOX_ROOT}.{service}.{instance}."
+        self.pending: dict[str, tuple[asyncio.Future[Msg], float, str]] = {}
+        self.counter = 0
+        self.sweeper: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Subscribe the inbox of this instance."""
+        await self.connection.subscribe(self.inbox + "*", cb=self._answered)
+
+    async def call(
+        self, call: Call[RequestT, ReplyT], request: RequestT, wait_s: float, context: "Context"
+    ) -> ReplyT:
+        """Ask and return the decoded answer; see Context.call for what it raises."""
+        body = await self.call_raw(call, encode(request), wait_s, context)
+        try:
+            return decoder(call.reply).decode(body)
+        except msgspec.DecodeError as failure:
+            raise RemoteBug(f"{call.subject} answered another form: {failure}") from failure
+
+    async def call_raw(
+        self, call: Call[Any, Any], body: bytes, wait_s: float, context: "Context"
+    ) -> bytes:
+        """Ask with an encoded request and return the encoded answer."""
+        started = time.perf_counter()
+        outcome = "internal"
+        try:
+            answer = await self._exchange(call, body, wait_s, context)
+            outcome = "ok"
+        except (Refused, Unavailable) as failure:
+            outcome = failure.name
+            raise
+        else:
+            return answer
+        finally:
+            metrics.CALLS.labels(self.service, call.service, call.verb, outcome).inc()
+            metrics.CALL_SECONDS.labels(self.service, call.service, call.verb).observe(
+                time.perf_counter() - started
+            )
+
+    async def _exchange(
+        self, call: Call[Any, Any], body: bytes, wait_s: float, context: "Context"
+    ) -> bytes:
+        deadline = time.time() + wait_s
+        message = await self.ask(
+            call.subject,
+            body,
+            deadline,
+            pack_context(deadline, context.correlation_id, context.traceparent),
+        )
+        headers = message.headers
+        if headers:
+            if headers.get("Status") == "503":
+                raise Unavailable(f"{call.service} has no running instance")
+            if ERROR_HEADER in headers:
+                raise from_problem(message.data, call.refuses)
+        return message.data
+
+    async def ask(
+        self, subject: str, body: bytes, deadline: float, headers: dict[str, str] | None
+    ) -> Msg:
+        """Send one request and return the answering message, whatever it says.
+
+        Raises TimedOut at the deadline (unix seconds), Denied when the broker refuses the subject,
+        Unavailable while there is no connection.
+        """
+        self.counter += 1
+        token = str(self.counter)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Msg] = loop.create_future()
+        self.pending[token] = (future, deadline, subject.lower())
+        if self.sweeper is None:
+            self.sweeper = loop.call_later(SWEEP_S, self._sweep)
+        try:
+            await self.connection.publish(subject, body, reply=self.inbox + token, headers=headers)
+            return await future
+        except NatsError as failure:
+            raise Unavailable(f"NATS does not take the call: {failure}") from failure
+        finally:
+            self.pending.pop(token, None)
+
+    def deny(self, subject: str) -> None:
+        """Fail what waits for a subject that the broker refused (it names it in lower case)."""
+        for future, _, pending_subject in self.pending.values():
+            if pending_subject == subject.lower() and not future.done():
+                future.set_exception(Denied(f"the broker does not permit a call of {subject}"))
+
+    async def _answered(self, message: Msg) -> None:
+        entry = self.pending.get(message.subject[len(self.inbox) :])
+        if entry is not None and not entry[0].done():
+            entry[0].set_result(message)
+
+    def _sweep(self) -> None:
+        now = time.time()
+        for future, deadline, subject in self.pending.values():
+            if deadline <= now and not future.done():
+                future.set_exception(TimedOut(f"{subject} did not answer in time"))
+        self.sweeper = (
+            asyncio.get_running_loop().call_later(SWEEP_S, self._sweep) if self.pending else None
+        )

@@ -1,0 +1,147 @@
+"""The answering side: a bounded queue and a bounded number of workers per declared call.
+
+A request that is late is dropped unserved (nobody waits for it any more); one that finds the queue
+full is answered 503 at once; on drain what is in flight is finished and nothing new is taken.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from svc.mesh import metrics
+from svc.mesh.context import Context
+from svc.mesh.contract import Call
+from svc.mesh.errors import Overloaded, Refused, TimedOut, Unavailable
+from svc.mesh.wire import caller_of, decode_request, encode, error_reply, unpack_context
+
+if TYPE_CHECKING:
+    from svc.mesh.runtime import Runtime
+    from svc.mesh.service import CallHandler
+
+QUEUE_PER_WORKER = 16
+"""How many requests may wait per worker before an endpoint answers 503."""
+
+
+@dataclass
+class EndpointStats:
+    """What an endpoint did since its start; times in nanoseconds, as ADR-32 wants."""
+
+    requests: int = 0
+    errors: int = 0
+    last_error: str = ""
+    processing_ns: int = 0
+    shed: int = 0
+    late: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict[str, int])
+
+
+class Endpoint:
+    """Serves one call of one service instance."""
+
+    def __init__(
+        self, runtime: "Runtime", call: Call[Any, Any], handler: "CallHandler[Any, Any]"
+    ) -> None:
+        """Prepare; `start` subscribes."""
+        self.runtime = runtime
+        self.call = call
+        self.handler = handler
+        self.stats = EndpointStats()
+        self.queue: asyncio.Queue[Msg] = asyncio.Queue(call.workers * QUEUE_PER_WORKER)
+        self.workers: set[asyncio.Task[None]] = set()
+        self.busy = 0
+        self.subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        """Subscribe in the queue group of the service."""
+        self.subscription = await self.runtime.connection.subscribe(
+            self.call.subject, queue=self.runtime.service.name, cb=self._arrived
+        )
+
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new, finish what was taken, for at most `grace_s` seconds."""
+        if self.subscription is not None:
+            await self.subscription.drain()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self.queue.join()
+        except TimeoutError:
+            self.runtime.log.warning("drain cut short", subject=self.call.subject, busy=self.busy)
+        for worker in self.workers:
+            worker.cancel()
+        await asyncio.gather(*self.workers, return_exceptions=True)
+
+    async def _arrived(self, message: Msg) -> None:
+        self.stats.requests += 1
+        try:
+            self.queue.put_nowait(message)
+        except asyncio.QueueFull:
+            self.stats.shed += 1
+            await self._refuse(
+                message, Overloaded("the endpoint's queue is full; nothing was done")
+            )
+            return
+        if self.busy == len(self.workers) < self.call.workers:
+            self.workers.add(asyncio.create_task(self._work()))
+
+    async def _work(self) -> None:
+        while True:
+            message = await self.queue.get()
+            self.busy += 1
+            started = time.perf_counter_ns()
+            try:
+                await self._serve(message)
+            finally:
+                self.stats.processing_ns += time.perf_counter_ns() - started
+                self.busy -= 1
+                self.queue.task_done()
+
+    async def _serve(self, message: Msg) -> None:
+        deadline, correlation_id, traceparent = unpack_context(message)
+        if deadline is None:
+            deadline = time.time() + self.call.deadline_ms / 1000
+        left = deadline - time.time()
+        if left <= 0:
+            self.stats.late += 1
+            return
+        context = Context(
+            self.runtime,
+            caller=caller_of(message),
+            deadline=deadline,
+            correlation_id=correlation_id,
+            traceparent=traceparent,
+        )
+        try:
+            request = decode_request(self.call.request, message.data)
+            async with asyncio.timeout(left):
+                reply = await self.handler(request, context)
+            body = encode(reply)
+        except (Refused, Unavailable) as failure:
+            await self._refuse(message, failure, context.caller)
+        except TimeoutError:
+            await self._refuse(
+                message, TimedOut("the deadline passed while serving"), context.caller
+            )
+        except Exception as failure:
+            context.log.exception("handler failed", subject=self.call.subject)
+            await self._refuse(message, failure, context.caller)
+        else:
+            self._count("ok", context.caller)
+            if message.reply:
+                await self.runtime.connection.publish(message.reply, body)
+
+    async def _refuse(self, message: Msg, failure: BaseException, caller: str = "") -> None:
+        body, headers = error_reply(failure)
+        name = headers["Nats-Service-Error"]
+        self.stats.errors += 1
+        self.stats.last_error = name
+        self._count(name, caller)
+        if message.reply:
+            await self.runtime.connection.publish(message.reply, body, headers=headers)
+
+    def _count(self, outcome: str, caller: str) -> None:
+        self.stats.outcomes[outcome] = self.stats.outcomes.get(outcome, 0) + 1
+        metrics.SERVED.labels(self.call.service, self.call.verb, caller, outcome).inc()

@@ -1,0 +1,139 @@
+"""Runs services in this process: one, some, or all twelve, with the same code and broker."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+
+import uvicorn
+import uvloop
+
+from svc.mesh import log
+from svc.mesh.errors import DeclarationError, Unavailable
+from svc.mesh.http import application
+from svc.mesh.runtime import Runtime
+from svc.mesh.service import Service
+from svc.mesh.settings import MissingSetting, Settings
+
+BODY_LIMIT_BYTES = 4 * 1024 * 1024
+
+
+class PortTaken(Exception):
+    """A port is in use; the text names the variable that moves it."""
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to the process, which may run several."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take no signals."""
+        yield
+
+
+def listen(host: str, port: int, variable: str) -> socket.socket:
+    """Return a listening socket; raises PortTaken that names the variable to set."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as failure:
+        listener.close()
+        raise PortTaken(
+            f"port {port} is taken; set {variable} to another one, or stop what holds it"
+        ) from failure
+    return listener
+
+
+class Process:
+    """Several services in one event loop."""
+
+    def __init__(self, services: list[Service], settings: Settings) -> None:
+        """Check all declarations and take all ports. Raises DeclarationError and PortTaken."""
+        self.settings = settings
+        self.runtimes = [Runtime(service, settings) for service in services]
+        self.servers: list[Server] = []
+        self.sockets: list[socket.socket] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        for runtime in self.runtimes:
+            self._prepare(runtime)
+
+    def _prepare(self, runtime: Runtime) -> None:
+        variable = f"{runtime.service.name.upper()}_PORT"
+        host = self.settings.get(f"{runtime.service.name.upper()}_HOST", "127.0.0.1")
+        listener = listen(host, int(self.settings[variable]), variable)
+        runtime.metadata["http"] = f"http://{host}:{listener.getsockname()[1]}"
+        config = uvicorn.Config(
+            application(runtime),
+            loop="none",
+            http="httptools",
+            ws="websockets-sansio",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            ws_max_size=64 * 1024,
+        )
+        self.sockets.append(listener)
+        self.servers.append(Server(config))
+
+    async def start(self) -> None:
+        """Start all services and wait until each is ready.
+
+        Raises Unavailable when one cannot start; the others are stopped again.
+        """
+        for server, listener in zip(self.servers, self.sockets, strict=True):
+            self.tasks.append(asyncio.create_task(server.serve(sockets=[listener])))
+        while not all(server.started for server in self.servers):
+            done = [task for task in self.tasks if task.done()]
+            if done:
+                names = [
+                    runtime.service.name
+                    for runtime, task in zip(self.runtimes, self.tasks, strict=True)
+                    if task.done()
+                ]
+                await self.stop()
+                raise Unavailable(f"{', '.join(names)} did not start; the log above says why")
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """Drain and stop all services."""
+        for server in self.servers:
+            server.should_exit = True
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def serve(services: list[Service], settings: Settings) -> None:
+    """Run services until SIGTERM or SIGINT, then drain."""
+    process = Process(services, settings)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    await process.start()
+    watchers = [asyncio.create_task(ended.wait()), *process.tasks]
+    await asyncio.wait(watchers, return_when=asyncio.FIRST_COMPLETED)
+    crashed = not ended.is_set()
+    await process.stop()
+    watchers[0].cancel()
+    if crashed:
+        raise Unavailable("a service ended by itself; the log above says why")
+
+
+Loader = Callable[[str], Service]
+
+
+def main(names: list[str], load: Loader) -> int:
+    """Run the named services; returns the exit code, 0 after a clean end."""
+    settings = Settings()
+    log.configure(settings.get("LOG_LEVEL", "info"))
+    try:
+        services = [load(name) for name in names]
+        uvloop.run(serve(services, settings))
+    except (DeclarationError, MissingSetting, PortTaken, Unavailable) as failure:
+        print(f"{' '.join(names)}: {failure}", file=sys.stderr)
+        return 1
+    return 0

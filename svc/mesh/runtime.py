@@ -1,0 +1,226 @@
+"""One running service instance: connected, answering, hearing, publishing; and its clean end."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import nats
+from nats.aio.client import Client
+from nats.errors import SlowConsumerError
+from redis.asyncio import Redis
+
+from svc.mesh import log, metrics
+from svc.mesh.cache import Cache
+from svc.mesh.caller import Caller
+from svc.mesh.clock import Clock, SystemClock, new_id
+from svc.mesh.consumer import Consumer
+from svc.mesh.context import Context
+from svc.mesh.database import Database, undeclared
+from svc.mesh.discovery import Discovery, survey
+from svc.mesh.endpoint import Endpoint
+from svc.mesh.errors import Unavailable
+from svc.mesh.localizer import Localizer
+from svc.mesh.outbox import Relay
+from svc.mesh.service import Service
+from svc.mesh.settings import Settings
+
+DRAIN_GRACE_S = 8.0
+PUBLISH_WAIT_S = 3.0
+
+
+class Runtime:
+    """Runs one Service: `start` connects and begins, `stop` drains and disconnects."""
+
+    def __init__(
+        self, service: Service, settings: Settings | None = None, clock: Clock | None = None
+    ) -> None:
+        """Check the declaration; nothing is connected yet. Raises DeclarationError."""
+        service.verify()
+        self.service = service
+        self.settings = settings or Settings()
+        self.clock: Clock = clock or SystemClock()
+        self.instance = new_id().replace("-", "")
+        self.log = log.logger(service.name, self.instance[-8:])
+        self.callable_subjects = service.may_call()
+        self.publishable = service.may_publish()
+        self.endpoints: list[Endpoint] = []
+        self.consumers: list[Consumer] = []
+        self.ready = False
+        self.started_s = 0.0
+        self.metadata: dict[str, str] = {}
+        self.connection: Client = Client()
+        self.caller = Caller(self.connection, service.name, self.instance)
+        self.localizer = Localizer(service.name, self.find_http)
+        self.relay: Relay | None = None
+        self.database: Database | None = None
+        self._redis: Redis | None = None
+        self._caches: dict[str, Cache] = {}
+
+    def context(self) -> Context:
+        """Return a context for own work: nobody waits, a new correlation begins."""
+        return Context(self)
+
+    async def start(self) -> None:
+        """Connect, run the start hooks, then answer and hear.
+
+        Raises Unavailable when NATS or the database does not answer.
+        """
+        began = time.perf_counter()
+        await self._connect()
+        if self.service.database:
+            self.relay = Relay(self)
+            url = self.settings[f"{self.service.name.upper()}_DATABASE_URL"]
+            self.database = await Database.connect(url, self.service.name, self.relay.committed)
+            await self.relay.start()
+        if self.service.redis:
+            self._redis = Redis.from_url(self.settings["REDIS_URL"])
+        for hook in self.service.start_hooks:
+            await hook(self.context())
+        for call, handler in self.service.call_handlers.values():
+            endpoint = Endpoint(self, call, handler)
+            await endpoint.start()
+            self.endpoints.append(endpoint)
+        for stream, hears in self._by_stream().items():
+            consumer = Consumer(self, stream, hears)
+            await consumer.start()
+            self.consumers.append(consumer)
+        await Discovery(self, self.metadata).start()
+        await self.connection.flush()
+        self.ready = True
+        self.started_s = time.perf_counter() - began
+        self.log.info("ready", seconds=round(self.started_s, 3))
+        if self.service.localizes:
+            self.warming = asyncio.create_task(self.localizer.warm(self.service.localizes))
+
+    def _by_stream(self) -> dict[str, list[Any]]:
+        streams: dict[str, list[Any]] = {}
+        for hear in self.service.hears_events:
+            streams.setdefault(hear.event.stream, []).append(hear)
+        return streams
+
+    async def _connect(self) -> None:
+        name = self.service.name
+        gauge = metrics.CONNECTED.labels(name)
+
+        async def connected() -> None:
+            gauge.set(1)
+            for consumer in self.consumers:
+                consumer.lost_connection()
+
+        async def disconnected() -> None:
+            gauge.set(0)
+
+        try:
+            await self.connection.connect(
+                self.settings["NATS_URL"],
+                name=f"{name}-{self.instance[-8:]}",
+                nkeys_seed_str=self.settings.nkey_seed(name),
+                inbox_prefix=f"_INBOX.{name}",
+                error_cb=self._broker_error,
+                disconnected_cb=disconnected,
+                reconnected_cb=connected,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.2,
+                connect_timeout=5,
+                drain_timeout=int(DRAIN_GRACE_S),
+            )
+        except (OSError, nats.errors.Error) as failure:
+            raise Unavailable(f"{name} cannot reach NATS: {failure or type(failure)}") from failure
+        gauge.set(1)
+        await self.caller.start()
+
+    async def _broker_error(self, failure: Exception) -> None:
+        text = str(failure)
+        if "permissions violation" in text.lower():
+            self.caller.deny(text.rsplit('"', 2)[-2] if text.count('"') > 1 else "")
+            self.log.error("denied by the broker", cause=text)
+        elif isinstance(failure, SlowConsumerError):
+            self.log.error("slow consumer", subject=failure.subject)
+        else:
+            self.log.warning("nats", cause=text or type(failure).__name__)
+
+    async def stop(self) -> None:
+        """Drain: answer what was taken, finish events, publish the outbox, then disconnect."""
+        self.ready = False
+        await asyncio.gather(
+            *(endpoint.drain(DRAIN_GRACE_S) for endpoint in self.endpoints),
+            *(consumer.drain(DRAIN_GRACE_S) for consumer in self.consumers),
+        )
+        for hook in self.service.stop_hooks:
+            await hook(self.context())
+        if self.relay is not None:
+            await self.relay.drain()
+        await self.localizer.close()
+        if self.database is not None:
+            await self.database.close()
+        if self._redis is not None:
+            await self._redis.aclose()
+        if not self.connection.is_closed:
+            await self.connection.close()
+        self.log.info("stopped")
+
+    async def publish_now(
+        self, subject: str, body: bytes, message_id: str, headers: dict[str, str] | None = None
+    ) -> None:
+        """Publish to a stream and wait until it is stored; the id makes a repetition harmless.
+
+        Raises Unavailable when the stream does not take it.
+        """
+        message = await self.caller.ask(
+            subject,
+            body,
+            time.time() + PUBLISH_WAIT_S,
+            {"Nats-Msg-Id": message_id, **(headers or {})},
+        )
+        if (message.headers or {}).get("Status") == "503":
+            raise Unavailable(f"no stream takes {subject}: run `./just migrate`")
+        acknowledgement = msgspec.json.decode(message.data, type=dict[str, Any])
+        if "error" in acknowledgement:
+            raise Unavailable(f"{subject} was not stored: {acknowledgement['error']}")
+
+    async def find_http(self, service: str) -> str | None:
+        """Return where another service's HTTP is, as it tells in its own discovery answer."""
+        answers = await survey(
+            self.connection, self.service.name, f"$SRV.INFO.{service}", wait_s=1.0, enough=1
+        )
+        return next((str(answer["metadata"].get("http", "")) or None for answer in answers), None)
+
+    def own_database(self) -> Database:
+        """Return the service's database; raises Undeclared when it declares none."""
+        if self.database is None:
+            raise undeclared(self.service.name, "a database")
+        return self.database
+
+    def own_redis(self) -> Redis:
+        """Return the service's Valkey client; raises Undeclared when it declares none."""
+        if self._redis is None:
+            raise undeclared(self.service.name, "Valkey")
+        return self._redis
+
+    def own_cache(self) -> Cache:
+        """Return the service's own bucket; raises Undeclared when it declares none."""
+        if not self.service.cache:
+            raise undeclared(self.service.name, "a cache")
+        return self.shared_cache(self.service.name)
+
+    def shared_cache(self, bucket: str) -> Cache:
+        """Return a bucket by name."""
+        if bucket not in self._caches:
+            jetstream = self.connection.jetstream(timeout=2)
+            self._caches[bucket] = Cache(jetstream, bucket, self.service.name, self.log)
+        return self._caches[bucket]
+
+    @property
+    def jetstream(self) -> Any:
+        """Return the raw JetStream context, for what is beyond events (schedules)."""
+        return self.connection.jetstream(timeout=5)
+
+    def dependencies(self) -> dict[str, Callable[[], bool]]:
+        """Return what readiness depends on, each with a check that costs nothing."""
+        checks: dict[str, Callable[[], bool]] = {
+            "nats": lambda: self.connection.is_connected,
+            "started": lambda: self.ready,
+        }
+        return checks
