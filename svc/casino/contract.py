@@ -10,7 +10,17 @@ from msgspec import Meta, Struct
 
 from svc.mesh.contract import Call, Contract, Event, Live, Route
 from svc.mesh.errors import Conflict, Forbidden, IdempotencyMismatch, NotFound, Refused
-from svc.mesh.types import Amount, AmountOrZero, Currency, EventData, Id, IdempotencyKey, Reply, Request
+from svc.mesh.types import (
+    Amount,
+    AmountOrZero,
+    Currency,
+    EventData,
+    Id,
+    IdempotencyKey,
+    LocaleTag,
+    Reply,
+    Request,
+)
 
 GameId = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 SessionStatus = Literal["open", "closed"]
@@ -37,12 +47,28 @@ class LimitExceeded(Refused):
     status = 422
 
 
+class CurrencyMismatch(Refused):
+    """The wallet is kept in another currency."""
+
+    name = "currency-mismatch"
+    status = 422
+
+
+class NoSpinsLeft(Refused):
+    """There is no spin chance left for this game."""
+
+    name = "no-spins-left"
+    status = 422
+
+
 class SessionClosed(Conflict):
     """The session is closed; its seed is public."""
 
 
-class ListGames(Request, kw_only=True):
-    """Which games there are."""
+class ListGames(Request, frozen=True, kw_only=True):
+    """Which games there are, with names in a language."""
+
+    locale: LocaleTag = "en"
 
 
 class Game(Struct, frozen=True, kw_only=True):
@@ -56,13 +82,13 @@ class Game(Struct, frozen=True, kw_only=True):
     paytable: dict[str, Any]
 
 
-class Games(Reply, kw_only=True):
+class Games(Reply, frozen=True, kw_only=True):
     """All games."""
 
     items: list[Game]
 
 
-class OpenSession(Request, kw_only=True):
+class OpenSession(Request, frozen=True, kw_only=True):
     """Begin to play: the server commits to its seed, the client may give one of its own."""
 
     user_id: Id
@@ -70,17 +96,22 @@ class OpenSession(Request, kw_only=True):
     client_seed: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
 
 
-class SessionOpened(Reply, kw_only=True):
-    """The session, with SHA-256 of the server seed."""
+class SessionOpened(Reply, frozen=True, kw_only=True):
+    """The session, with SHA-256 of the server seed; `free_spins` are the spin chances known of."""
 
     session_id: Id
     game_id: str
     server_seed_hash: str
     client_seed: str
+    free_spins: int = 0
 
 
-class PlayRound(Request, kw_only=True):
-    """One round: `choice` is the game's (dice: {"target": 50, "over": true}; slots: none)."""
+class PlayRound(Request, frozen=True, kw_only=True):
+    """One round: `choice` is the game's (dice: {"target": 50, "over": true}; slots: none).
+
+    With `"free_spin": true` in the choice a spin chance pays for the round: it plays for what the
+    chance is worth, in the chance's currency, and nothing is deducted.
+    """
 
     user_id: Id
     session_id: Id
@@ -90,7 +121,7 @@ class PlayRound(Request, kw_only=True):
     choice: dict[str, Any] | None = None
 
 
-class RoundPlayed(Reply, kw_only=True):
+class RoundPlayed(Reply, frozen=True, kw_only=True):
     """A round's result; the payout in minor units is credited by event."""
 
     round_id: Id
@@ -99,14 +130,14 @@ class RoundPlayed(Reply, kw_only=True):
     payout: AmountOrZero
 
 
-class SessionOf(Request, kw_only=True):
+class SessionOf(Request, frozen=True, kw_only=True):
     """One of the player's own sessions."""
 
     user_id: Id
     session_id: Id
 
 
-class SessionState(Reply, kw_only=True):
+class SessionState(Reply, frozen=True, kw_only=True):
     """A session: the server seed is None until it is closed. Also the first live frame."""
 
     session_id: Id
@@ -121,7 +152,7 @@ class SessionState(Reply, kw_only=True):
     last_round: RoundPlayed | None = None
 
 
-class GameTotalsOf(Request, kw_only=True):
+class GameTotalsOf(Request, frozen=True, kw_only=True):
     """What each game took and paid."""
 
     actor_id: Id | None = None
@@ -137,13 +168,13 @@ class GameTotal(Struct, frozen=True, kw_only=True):
     paid: AmountOrZero
 
 
-class GameTotals(Reply, kw_only=True):
+class GameTotals(Reply, frozen=True, kw_only=True):
     """The sums by game."""
 
     items: list[GameTotal]
 
 
-class CasinoSessionStarted(EventData, kw_only=True):
+class CasinoSessionStarted(EventData, frozen=True, kw_only=True):
     """A player began to play a game."""
 
     session_id: Id
@@ -151,7 +182,7 @@ class CasinoSessionStarted(EventData, kw_only=True):
     game_id: str
 
 
-class CasinoBetPlaced(EventData, kw_only=True):
+class CasinoBetPlaced(EventData, frozen=True, kw_only=True):
     """A round's stake was deducted."""
 
     round_id: Id
@@ -163,21 +194,25 @@ class CasinoBetPlaced(EventData, kw_only=True):
     stake_transfer_id: Id
 
 
-class CasinoPayoutComplete(EventData, kw_only=True):
-    """A round is over: the wallet credits `payout` under `transfer_id`; 0 when it lost."""
+class CasinoPayoutComplete(EventData, frozen=True, kw_only=True):
+    """A round is over: the wallet credits `payout` under `transfer_id`; 0 when it lost.
+
+    A free spin had no stake: it is 0 then, and no transfer stands behind `stake_transfer_id`.
+    """
 
     round_id: Id
     session_id: Id
     user_id: Id
     game_id: str
-    stake: Amount
+    stake: AmountOrZero
     payout: AmountOrZero
     currency: Currency
     transfer_id: Id
     stake_transfer_id: Id
+    free_spin: bool = False
 
 
-class CasinoSessionSummary(EventData, kw_only=True):
+class CasinoSessionSummary(EventData, frozen=True, kw_only=True):
     """A session was closed: the report of the diagram's casino.events."""
 
     session_id: Id
@@ -216,7 +251,7 @@ PLAY_ROUND = Call(
     "rpc.casino.v1.play_round", PlayRound, RoundPlayed, "Play one round.",
     refuses=(
         NotFound, SessionClosed, SelfExcluded, InsufficientFunds, LimitExceeded,
-        IdempotencyMismatch,
+        IdempotencyMismatch, CurrencyMismatch, NoSpinsLeft,
     ),
     idempotent=True, deadline_ms=3_000,
     route=Route(
