@@ -79,7 +79,8 @@ def _table(kind: type[Struct]) -> str:
     if not fields:
         return "No fields.\n"
     rows = "".join(
-        f"| `{field.encode_name}` | {type_text(field.type)} | {'yes' if field.required else 'no'} |\n"
+        f"| `{field.encode_name}` | {type_text(field.type)} |"
+        f" {'yes' if field.required else 'no'} |\n"
         for field in fields
     )
     return f"| field | type | required |\n| --- | --- | --- |\n{rows}"
@@ -141,16 +142,17 @@ SAMPLES: dict[type[inspect.Type], object] = {
 def _sample(name: str, info: inspect.Type) -> object:
     if isinstance(info, inspect.Metadata):
         return _sample(name, info.type)
+    if isinstance(info, inspect.StructType):
+        required = [field for field in info.fields if field.required]
+        return {field.encode_name: _sample(field.encode_name, field.type) for field in required}
+    return _sample_of_leaf(name, info)
+
+
+def _sample_of_leaf(name: str, info: inspect.Type) -> object:
     if isinstance(info, inspect.LiteralType):
         return info.values[0]
-    if isinstance(info, (inspect.ListType, inspect.VarTupleType)):
+    if isinstance(info, inspect.ListType):
         return [_sample(name, info.item_type)]
-    if isinstance(info, inspect.StructType):
-        return {
-            field.encode_name: _sample(field.encode_name, field.type)
-            for field in info.fields
-            if field.required
-        }
     if isinstance(info, inspect.UnionType):
         return _sample(name, info.types[0])
     if name == "currency":

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import Error as JetStreamError, KeyNotFoundError, KeyDeletedError
+from nats.js.errors import Error as JetStreamError, KeyDeletedError, KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from svc.mesh import metrics

@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from svc.mesh.errors import Refused
 
-RequestT = TypeVar("RequestT", bound=Struct, covariant=True)
-ReplyT = TypeVar("ReplyT", bound=Struct, covariant=True)
-DataT = TypeVar("DataT", bound=Struct, covariant=True)
+RequestT_co = TypeVar("RequestT_co", bound=Struct, covariant=True)
+ReplyT_co = TypeVar("ReplyT_co", bound=Struct, covariant=True)
+DataT_co = TypeVar("DataT_co", bound=Struct, covariant=True)
 
 Role = Literal["public", "player", "operator", "admin"]
 """Who may use a route: anybody, a logged-in user, staff (`admin` may all that `operator` may)."""
@@ -50,8 +50,8 @@ class Route:
     """Where HTTP clients reach a call: the gateway serves it without code of its own.
 
     Fields of the request come from the path (`{name}`), from the access token
-    (`from_token`: `user_id` or `actor_id`, both the subject; `session_id`, `roles`), from the `Idempotency-Key` header when
-    `idempotent` (field `idempotency_key`), from the client's address (`from_client`: `ip`,
+    (`from_token`: `user_id` or `actor_id`, both the subject; `session_id`, `roles`), from the
+    `Idempotency-Key` header when `idempotent` (field `idempotency_key`), from the client's address (`from_client`: `ip`,
     `device`), and all others from the body (POST, PUT, PATCH) or the query string (GET, DELETE).
     """
 
@@ -75,18 +75,18 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Call(Generic[RequestT, ReplyT]):
-    """One request-reply operation, `rpc.<service>.v<n>.<verb>`, answered by one of the service's
-    instances (queue group = service).
+class Call(Generic[RequestT_co, ReplyT_co]):
+    """One request-reply operation, answered by one of the service's instances.
 
+    Its subject is `rpc.<service>.v<n>.<verb>`, its queue group the service's name.
     `callers` names the services that may call it; a route adds the gateway; the operator may
     always. `deadline_ms` is what a caller waits when it has less hurry itself. `idempotent` means
     that the same request twice does the same as once, so the mesh may try again.
     """
 
     subject: str
-    request: type[RequestT]
-    reply: type[ReplyT]
+    request: type[RequestT_co]
+    reply: type[ReplyT_co]
     purpose: str = ""
     callers: tuple[str, ...] = ()
     refuses: tuple[type[Refused], ...] = ()
@@ -113,7 +113,7 @@ class Call(Generic[RequestT, ReplyT]):
 
 
 @dataclass(frozen=True)
-class Event(Generic[DataT]):
+class Event(Generic[DataT_co]):
     """One kind of fact on a topic, carried as a CloudEvent; `type` is its public name.
 
     `publishers` names the services that may publish it besides the owner of the contract
@@ -122,7 +122,7 @@ class Event(Generic[DataT]):
 
     type: str
     topic: str
-    data: builtins.type[DataT]
+    data: builtins.type[DataT_co]
     purpose: str = ""
     publishers: tuple[str, ...] = ()
 
@@ -144,7 +144,7 @@ class Event(Generic[DataT]):
 
 
 @dataclass(frozen=True)
-class Live(Generic[DataT]):
+class Live(Generic[DataT_co]):
     """A live channel to clients: `live.<channel>.<key>` on core NATS, a WebSocket outside.
 
     `path` is the WebSocket's, with `{key}` where the client chooses what to follow; without it
@@ -154,7 +154,7 @@ class Live(Generic[DataT]):
     """
 
     channel: str
-    data: type[DataT]
+    data: type[DataT_co]
     path: str
     snapshot: Call[Struct, Struct]
     snapshot_key: str | None = None
@@ -167,8 +167,10 @@ class Live(Generic[DataT]):
 
 
 class RawMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What came through a door: the body's raw bytes (base64 in JSON), so that signatures hold,
-    the named headers in lower case, and the full address that the sender called.
+    """What came through a door.
+
+    The body's raw bytes (base64 in JSON), so that signatures hold, the named headers in lower
+    case, and the full address that the sender called.
     """
 
     body: bytes

@@ -6,7 +6,6 @@ database, so an event is published in the same transaction as the state that it 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +16,7 @@ import msgspec
 from svc.mesh.errors import Unavailable, Undeclared
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from svc.mesh.context import Context
     from svc.mesh.contract import Event
@@ -26,6 +25,20 @@ DataT = TypeVar("DataT", bound=msgspec.Struct)
 
 CONNECTIONS_MAX = 10
 """Connections per process and database; nine services stay far below the server's limit."""
+
+
+LOST = (
+    ConnectionError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+)
+"""Failures after which the same transaction may be tried again."""
 
 
 class Tx:
@@ -105,7 +118,7 @@ class Database:
         return cls(pool, on_commit)
 
     @asynccontextmanager
-    async def transaction(self, context: Context) -> AsyncIterator[Tx]:
+    async def transaction(self, context: Context) -> AsyncGenerator[Tx]:
         """Open a transaction; commit when the block ends, roll back when it raises.
 
         Raises Unavailable when the database cannot be reached.
@@ -115,17 +128,7 @@ class Database:
                 tx = Tx(connection, context)
                 async with connection.transaction():
                     yield tx
-        except (
-            ConnectionError,
-            asyncio.TimeoutError,
-            asyncpg.PostgresConnectionError,
-            asyncpg.CannotConnectNowError,
-            asyncpg.AdminShutdownError,
-            asyncpg.CrashShutdownError,
-            asyncpg.TooManyConnectionsError,
-            asyncpg.SerializationError,
-            asyncpg.DeadlockDetectedError,
-        ) as failure:
+        except LOST as failure:
             raise Unavailable(
                 f"the database could not finish: {type(failure).__name__}"
             ) from failure

@@ -122,7 +122,7 @@ async def survey(
                 break
             try:
                 message = await asyncio.wait_for(subscription.next_msg(timeout=left), left)
-            except (TimeoutError, asyncio.TimeoutError):
+            except TimeoutError:
                 break
             if not message.data:
                 break  # no responders

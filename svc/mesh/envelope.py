@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-DataT = TypeVar("DataT", covariant=True)
+DataT_co = TypeVar("DataT_co", covariant=True)
 
 
-class CloudEvent(Struct, Generic[DataT], frozen=True, kw_only=True, omit_defaults=False):
+class CloudEvent(Struct, Generic[DataT_co], frozen=True, kw_only=True, omit_defaults=False):
     """One event: who said it, what kind, about what, when, and what caused it."""
 
     id: str
@@ -20,7 +20,7 @@ class CloudEvent(Struct, Generic[DataT], frozen=True, kw_only=True, omit_default
     type: str
     subject: str
     time: datetime
-    data: DataT
+    data: DataT_co
     specversion: str = "1.0"
     datacontenttype: str = "application/json"
     correlationid: str = ""

@@ -61,7 +61,7 @@ class Unauthenticated(Refused):
 
 
 class Forbidden(Refused):
-    """This is not allowed for you."""
+    """You may not do this."""
 
     name = "forbidden"
     status = 403
@@ -82,7 +82,7 @@ class Conflict(Refused):
 
 
 class IdempotencyMismatch(Refused):
-    """This idempotency key was used before with another body."""
+    """The idempotency key was used before with another body."""
 
     name = "idempotency-mismatch"
     status = 409

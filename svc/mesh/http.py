@@ -1,6 +1,6 @@
 """The small HTTP side of every service: health, readiness, metrics, and its own routes if any."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -51,7 +51,7 @@ def application(runtime: Runtime) -> Litestar:
     """
 
     @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+    async def lifespan(_: Litestar) -> AsyncGenerator[None]:
         await runtime.start()
         try:
             yield
@@ -59,9 +59,11 @@ def application(runtime: Runtime) -> Litestar:
             await runtime.stop()
 
     module = own_module(runtime.service.name)
-    routes = getattr(module, "routes", [])
-    own = routes(runtime.context()) if callable(routes) else list(routes)
-    options = getattr(module, "application_options", lambda _: {})(runtime.context())
+    routes: Any = getattr(module, "routes", [])
+    found: Any = routes(runtime.context()) if callable(routes) else routes
+    own: list[Any] = list(found)
+    own_options = getattr(module, "application_options", None)
+    options: dict[str, Any] = own_options(runtime.context()) if own_options else {}
     taken = {path for route in own for path in getattr(route, "paths", ())}
     health = [route for route in health_routes(runtime) if not route.paths & taken]
     options.setdefault("openapi_config", None)

@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import uvicorn
 import uvloop
@@ -28,7 +28,7 @@ class Server(uvicorn.Server):
     """A uvicorn server that leaves signals to the process, which may run several."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         """Take no signals."""
         yield
 

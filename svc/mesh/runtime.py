@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import nats
 from nats.aio.client import Client
-from nats.errors import SlowConsumerError
+from nats.errors import Error as NatsError, SlowConsumerError
 from redis.asyncio import Redis
 
 from svc.mesh import log, metrics
@@ -122,11 +121,11 @@ class Runtime:
                 disconnected_cb=disconnected,
                 reconnected_cb=connected,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=0.2,
+                reconnect_time_wait=0.2,  # pyright: ignore[reportArgumentType] -- a float works
                 connect_timeout=5,
                 drain_timeout=int(DRAIN_GRACE_S),
             )
-        except (OSError, nats.errors.Error) as failure:
+        except (OSError, NatsError) as failure:
             raise Unavailable(f"{name} cannot reach NATS: {failure or type(failure)}") from failure
         gauge.set(1)
         await self.caller.start()

@@ -19,7 +19,7 @@ from svc.mesh.errors import DeclarationError
 RequestT = TypeVar("RequestT", bound=Struct)
 ReplyT = TypeVar("ReplyT", bound=Struct)
 DataT = TypeVar("DataT", bound=Struct)
-HearT = TypeVar("HearT", bound=Struct, covariant=True)
+HearT_co = TypeVar("HearT_co", bound=Struct, covariant=True)
 
 CallHandler = Callable[[RequestT, Context], Awaitable[ReplyT]]
 EventHandler = Callable[[CloudEvent[DataT], Tx, Context], Awaitable[None]]
@@ -28,22 +28,23 @@ Hook = Callable[[Context], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Hear(Generic[HearT]):
+class Hear(Generic[HearT_co]):
     """One event that a service hears.
 
     `only` keeps what concerns this service: an event for which it is false is acknowledged and
     leaves no trace (services also hear their own topics, so this is where loops are cut).
     """
 
-    event: Event[HearT]
+    event: Event[HearT_co]
     why: str = ""
     only: Callable[[Any], bool] | None = None
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What a service needs of the broker beyond calls and events (the scheduler's schedules):
-    whole stream and consumer configurations, and subjects.
+    """What a service needs of the broker beyond calls and events (the scheduler's schedules).
+
+    Whole stream and consumer configurations, and subjects.
     """
 
     streams: tuple[dict[str, Any], ...] = ()
@@ -112,8 +113,10 @@ class Service:
         return register
 
     def hears(self, event: Event[DataT]) -> Callable[[EventHandler[DataT]], EventHandler[DataT]]:
-        """Register the handler of an event: it runs inside the transaction that also records the
-        event in the inbox, so its effect happens once however often the event is delivered.
+        """Register the handler of an event.
+
+        It runs inside the transaction that also records the event in the inbox, so its effect
+        happens once however often the event is delivered.
         """
 
         def register(handler: EventHandler[DataT]) -> EventHandler[DataT]:
@@ -125,8 +128,9 @@ class Service:
         return register
 
     def observes(self, event: Event[DataT]) -> Callable[[Observer[DataT]], Observer[DataT]]:
-        """Register a handler without a transaction, for services without a database: the event
-        may come more than once, so what it does must be idempotent.
+        """Register a handler without a transaction, for services without a database.
+
+        The event may come more than once, so what it does must be idempotent.
         """
 
         def register(handler: Observer[DataT]) -> Observer[DataT]:

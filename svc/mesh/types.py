@@ -44,5 +44,5 @@ class EventData(Struct, frozen=True, kw_only=True):
     """Base of what an event carries: readers ignore fields that they do not know."""
 
 
-class Empty(Reply):
+class Empty(Reply, frozen=True):
     """An answer that says nothing but that it is done."""

@@ -55,8 +55,8 @@ def unpack_context(message: Msg) -> tuple[float | None, str, str]:
 
 def caller_of(message: Msg) -> str:
     """Return who asked: the owner of the inbox that the answer goes to."""
-    parts = message.reply.split(".", 2)
-    return parts[1] if len(parts) > 2 and parts[0] == INBOX_ROOT else ""
+    root, _, rest = message.reply.partition(".")
+    return rest.partition(".")[0] if root == INBOX_ROOT else ""
 
 
 def error_reply(failure: BaseException) -> tuple[bytes, dict[str, str]]:
