@@ -114,8 +114,9 @@ class Feed:
             document = structs.replace(document, timestamp=self._last_ms)
         tree = uof.element(document)
         self.memory.remember(tree)
-        retry = not isinstance(document, uof.Alive)  # an old alive would be a lie
-        return await self._post(tree.tag, tree.get("event_id"), uof.to_xml(tree), retry=retry)
+        return await self._post(
+            tree.tag, tree.get("event_id"), uof.to_xml(tree), alive=isinstance(document, uof.Alive)
+        )
 
     async def say_raw(self, xml: str) -> Sent:
         """Send text as it is; what isn't good XML goes out too, it just isn't remembered."""
@@ -124,7 +125,7 @@ class Feed:
             tree = fromstring(xml)
             kind, event_id = tree.tag, tree.get("event_id")
             self.memory.remember(tree)
-        return await self._post(kind, event_id, xml.encode(), retry=True)
+        return await self._post(kind, event_id, xml.encode())
 
     def play(self, plan: Plan) -> Game:
         """Begin to play a match; raises Rejected 409 while the same one is being played."""
@@ -173,7 +174,7 @@ class Feed:
             if request_id is not None:
                 message.set("request_id", str(request_id))
             xml = uof.to_xml(message)
-            await self._post(message.tag, message.get("event_id"), xml, retry=True)
+            await self._post(message.tag, message.get("event_id"), xml)
         await self.say(uof.SnapshotComplete(product=product, request_id=request_id))
 
     async def _play(self, plan: Plan, game: Game) -> None:
@@ -211,19 +212,24 @@ class Feed:
             await asyncio.sleep(max(start.timestamp() - self.clock(), 0))
         await asyncio.sleep((step.minute - game.minute) * 60 / plan.speed)
 
-    async def _post(self, kind: str, event_id: str | None, xml: bytes, *, retry: bool) -> Sent:
-        """POST one message; tries again after 5xx or no answer, and tells how it went."""
+    async def _post(
+        self, kind: str, event_id: str | None, xml: bytes, *, alive: bool = False
+    ) -> Sent:
+        """POST one message, again after a 5xx or no answer, and tell how it went.
+
+        An alive is sent once, for an old one would be a lie, and uses up no fault.
+        """
         sent = Sent(
             type=kind, event_id=event_id, at=self.now_ms(), xml=xml.decode(errors="replace")
         )
         self.sent.append(sent)
         await asyncio.sleep(self.faults.delay_ms / 1000)
-        if self.faults.take("drop"):
+        if not alive and self.faults.take("drop"):
             sent.answer = "dropped"
             return sent
-        for _ in range(2 if self.faults.take("duplicate") else 1):
+        for _ in range(2 if not alive and self.faults.take("duplicate") else 1):
             pause_s = FIRST_RETRY_S
-            while not await self._attempt(sent, xml) and retry and sent.attempts < ATTEMPTS_MAX:
+            while not await self._attempt(sent, xml) and not alive and sent.attempts < ATTEMPTS_MAX:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LAST_RETRY_S)
         return sent

@@ -51,7 +51,7 @@ class Receivers:
             await receiver.got.put((await request.body(), request.headers["stripe-signature"]))
             return Response(b"", status_code=status)
 
-        return Litestar([receive], openapi_config=None)
+        return Litestar([receive], openapi_config=None, logging_config=None)
 
 
 @pytest.fixture(scope="module")
