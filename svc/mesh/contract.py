@@ -51,8 +51,9 @@ class Route:
 
     Fields of the request come from the path (`{name}`), from the access token
     (`from_token`: `user_id` or `actor_id`, both the subject; `session_id`, `roles`), from the
-    `Idempotency-Key` header when `idempotent` (field `idempotency_key`), from the client's address (`from_client`: `ip`,
-    `device`), and all others from the body (POST, PUT, PATCH) or the query string (GET, DELETE).
+    `Idempotency-Key` header when `idempotent` (field `idempotency_key`), from the client's
+    address (`from_client`: `ip`, `device`), and all others from the body (POST, PUT, PATCH) or
+    the query string (GET, DELETE).
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]

@@ -135,7 +135,11 @@ class Database:
         if tx.pending_events:
             self.on_commit()
         for action in tx.after:
-            await action()
+            try:
+                await action()
+            except Exception:
+                # The commit stands: what comes after it may be lost, but must not look like failure.
+                context.log.exception("an action after the commit failed")
 
     async def close(self) -> None:
         """Close the pool, waiting for what is in use."""
