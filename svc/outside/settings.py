@@ -1,7 +1,6 @@
 """Settings of the outside programs: the environment first, then the installation's file."""
 
 import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,16 +8,16 @@ from pathlib import Path
 def load(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return all settings; a variable that is set to nothing counts as not set.
 
-    The file is `$BETMESH_RUN/settings.env` (default `.run`), one KEY=value per line as a shell
-    reads it. A file that is absent is no error: everything may come from the environment.
+    The file is `$BETMESH_RUN/settings.env` (default `.run`), one KEY=value per line; values are
+    taken as they are. A file that is absent is no error: all may come from the environment.
     """
     file = Path(environment.get("BETMESH_RUN") or ".run") / "settings.env"
     found: dict[str, str] = {}
     if file.exists():
-        for word in shlex.split(file.read_text(encoding="utf-8"), comments=True):
-            name, equals, value = word.partition("=")
-            if equals:
-                found[name] = value
+        for line in file.read_text(encoding="utf-8").splitlines():
+            name, equals, value = line.partition("=")
+            if equals and not line.startswith("#"):
+                found[name.strip()] = value.strip()
     return found | {name: value for name, value in environment.items() if value}
 
 

@@ -93,10 +93,11 @@ async def test_an_unknown_name_gets_the_usage(tmp_path: Path) -> None:
 
 
 def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
-    (tmp_path / "settings.env").write_text("export A='from file'\nB=\"b=c\" # why\n\nC=3\n")
+    (tmp_path / "settings.env").write_text("# D=1\nA=from file\nB=it's=#c\n\nC=3\n")
     environment = {"BETMESH_RUN": str(tmp_path), "A": "", "C": "4"}
     known = settings.load(environment)
-    assert (known["A"], known["B"], known["C"]) == ("from file", "b=c", "4")
+    assert (known["A"], known["B"], known["C"]) == ("from file", "it's=#c", "4")
+    assert "# D" not in known
     assert settings.load({"BETMESH_RUN": str(tmp_path / "none")}).get("A") is None
 
 
