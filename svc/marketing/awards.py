@@ -1,0 +1,127 @@
+"""Giving awards, using spin chances up and letting bonuses expire, inside a transaction."""
+
+from datetime import datetime
+
+from svc.marketing import rules, store
+from svc.marketing.contract import (
+    BONUS_AWARDED,
+    BONUS_EXPIRED,
+    BonusAwarded,
+    BonusExpired,
+    ConsumeSpin,
+    NoSpinsLeft,
+)
+from svc.marketing.store import Award, Player, UsedSpin
+from svc.mesh.context import Context
+from svc.mesh.database import Tx
+from svc.mesh.errors import NotFound
+
+EXPIRED_AT_ONCE_MAX = 500
+"""Awards that one job ends; what is left is taken by the next, a minute later."""
+
+
+async def award(
+    tx: Tx,
+    player: Player,
+    campaign: rules.Campaign,
+    context: Context,
+    *,
+    amount: int,
+    currency: str,
+) -> None:
+    """Give a campaign's award to a locked player, once; excluded players get nothing."""
+    now = context.now()
+    if rules.is_excluded(player.excluded_until, now) or (not amount and not campaign.spins):
+        return
+    given = Award(
+        award_id=context.new_id(),
+        user_id=player.user_id,
+        campaign=campaign.campaign,
+        kind=campaign.kind,
+        amount=amount,
+        currency=currency,
+        spins=campaign.spins,
+        status="active",
+        transfer_id=context.new_id(),
+        awarded_at=now,
+        expires_at=now + campaign.valid_for,
+    )
+    if not await store.insert_award(tx, given):
+        return
+    if campaign.spins:
+        await store.grant_spins(tx, given, campaign.game_id, campaign.bet_size)
+    await tx.publish(
+        BONUS_AWARDED,
+        BonusAwarded(
+            award_id=given.award_id,
+            user_id=given.user_id,
+            campaign=given.campaign,
+            kind=given.kind,
+            amount=given.amount,
+            currency=given.currency,
+            spins=given.spins,
+            transfer_id=given.transfer_id,
+            expires_at=given.expires_at,
+        ),
+        subject=given.user_id,
+    )
+
+
+async def consume_spin(tx: Tx, request: ConsumeSpin, now: datetime) -> UsedSpin:
+    """Use one spin chance up under its spin_id.
+
+    Raises NoSpinsLeft when there is none for the game (or the player is excluded), NotFound when
+    the spin_id was used for another player or game.
+    """
+    player = await store.lock_player(tx, request.user_id)
+    before = await store.find_used_spin(tx, request.spin_id)
+    if before is not None:
+        if (before.user_id, before.game_id) != (request.user_id, request.game_id):
+            raise NotFound("this spin_id belongs to another spin")
+        return before
+    taken = None
+    if not rules.is_excluded(player.excluded_until, now):
+        taken = await store.take_spin(tx, request.user_id, request.game_id, now)
+    if taken is None:
+        raise NoSpinsLeft(f"there is no spin chance left for {request.game_id}")
+    left = await store.spins_left(tx, request.user_id, now)
+    used = UsedSpin(
+        user_id=request.user_id,
+        game_id=request.game_id,
+        bet_size=taken["bet_size"],
+        currency=taken["currency"],
+        remaining=left.get(request.game_id, 0),
+    )
+    award_id = str(taken["award_id"])
+    await store.insert_used_spin(tx, request.spin_id, award_id, used, now)
+    if taken["remaining"] == 0:
+        await store.close_award(tx, award_id, "completed", now)
+    return used
+
+
+async def expire(tx: Tx, context: Context) -> None:
+    """End awards whose time is over; the wallet takes back what is left of bonus money.
+
+    A bonus of which nothing is left was played out: it is completed, not expired.
+    """
+    now = context.now()
+    for given in await store.lock_expired(tx, now, EXPIRED_AT_ONCE_MAX):
+        if given.kind == "free_spins":
+            await store.close_award(tx, given.award_id, "expired", now)
+            continue
+        player = await store.find_player(tx, given.user_id)
+        newer = await store.newer_bonuses(tx, given)
+        left = rules.left_of_bonus(given.amount, newer, player and player.bonus_balance)
+        await store.close_award(tx, given.award_id, "expired" if left else "completed", now)
+        if left:
+            await tx.publish(
+                BONUS_EXPIRED,
+                BonusExpired(
+                    award_id=given.award_id,
+                    user_id=given.user_id,
+                    amount=left,
+                    currency=given.currency,
+                    transfer_id=context.new_id(),
+                ),
+                subject=given.user_id,
+            )
