@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from svc.mesh.context import Context
 from svc.mesh.contract import Call, Contract, Event, Route
 from svc.mesh.errors import Conflict, Forbidden, NotFound, Refused, Unauthenticated
-from svc.mesh.types import Amount, Currency, Empty, EventData, Id, LocaleTag, Reply, Request, ShortText
+from svc.mesh.types import Amount, Currency, Empty, EventData, Id, LocaleTag, Reply, Request
 
 SERVICES = (
     "gateway", "sportsbook", "payment", "wallet", "marketing", "casino", "gaming",
@@ -22,7 +22,8 @@ SERVICES = (
 KycStatus = Literal["none", "pending", "verified", "rejected", "expired"]
 Password = Annotated[str, Meta(min_length=10, max_length=128, description="10 to 128 characters")]
 Email = Annotated[str, Meta(min_length=3, max_length=254, description="An e-mail address")]
-Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164, e.g. +4915112345678")]
+Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164: +4915112345678")]
+OpaqueText = Annotated[str, Meta(min_length=1, max_length=255)]
 Period = Literal["day", "week", "month"]
 LimitKind = Literal["deposit", "loss", "stake"]
 
@@ -41,7 +42,7 @@ class UnderAge(Refused):
     status = 422
 
 
-class Register(Request, kw_only=True):
+class Register(Request, frozen=True, kw_only=True):
     """Open a player's account."""
 
     email: Email
@@ -53,13 +54,13 @@ class Register(Request, kw_only=True):
     marketing_opt_in: bool = False
 
 
-class Registered(Reply, kw_only=True):
+class Registered(Reply, frozen=True, kw_only=True):
     """The new account."""
 
     user_id: Id
 
 
-class LogIn(Request, kw_only=True):
+class LogIn(Request, frozen=True, kw_only=True):
     """Open a session."""
 
     email: Email
@@ -68,7 +69,7 @@ class LogIn(Request, kw_only=True):
     ip: str = ""
 
 
-class Tokens(Reply, kw_only=True):
+class Tokens(Reply, frozen=True, kw_only=True):
     """A short-lived access token and the refresh token that gets the next one."""
 
     access_token: str
@@ -77,20 +78,20 @@ class Tokens(Reply, kw_only=True):
     expires_in: int
 
 
-class Refresh(Request, kw_only=True):
+class Refresh(Request, frozen=True, kw_only=True):
     """Swap a refresh token for new tokens; the old one is used up."""
 
-    refresh_token: ShortText
+    refresh_token: OpaqueText
 
 
-class LogOut(Request, kw_only=True):
+class LogOut(Request, frozen=True, kw_only=True):
     """Revoke the session of the access token."""
 
     user_id: Id
     session_id: Id
 
 
-class OfUser(Request, kw_only=True):
+class OfUser(Request, frozen=True, kw_only=True):
     """Something about one user."""
 
     user_id: Id
@@ -106,13 +107,13 @@ class PlayerLimit(Struct, frozen=True, kw_only=True):
     pending_from: datetime | None = None
 
 
-class Profile(Reply, kw_only=True):
+class Profile(Reply, frozen=True, kw_only=True):
     """What a user sees of themselves."""
 
     user_id: Id
     email: str
     phone: str
-    date_of_birth: date
+    date_of_birth: date | None
     currency: Currency
     locale: LocaleTag
     marketing_opt_in: bool
@@ -123,7 +124,7 @@ class Profile(Reply, kw_only=True):
     created_at: datetime
 
 
-class UpdateProfile(Request, kw_only=True):
+class UpdateProfile(Request, frozen=True, kw_only=True):
     """Change what a user may change; absent fields stay."""
 
     user_id: Id
@@ -132,7 +133,7 @@ class UpdateProfile(Request, kw_only=True):
     marketing_opt_in: bool | None = None
 
 
-class SetLimits(Request, kw_only=True):
+class SetLimits(Request, frozen=True, kw_only=True):
     """Set limits: lower holds at once, higher only after the cooling-off (UKGC RTS 12)."""
 
     user_id: Id
@@ -141,27 +142,27 @@ class SetLimits(Request, kw_only=True):
     amount: Amount
 
 
-class SelfExclude(Request, kw_only=True):
+class SelfExclude(Request, frozen=True, kw_only=True):
     """Exclude oneself, irrevocably, for 6 to 60 months (UKGC LCCP 3.5)."""
 
     user_id: Id
     months: Annotated[int, Meta(ge=6, le=60)] = 6
 
 
-class TakeTimeOut(Request, kw_only=True):
+class TakeTimeOut(Request, frozen=True, kw_only=True):
     """Pause for 1 to 42 days."""
 
     user_id: Id
     days: Annotated[int, Meta(ge=1, le=42)]
 
 
-class VerifyToken(Request, kw_only=True):
+class VerifyToken(Request, frozen=True, kw_only=True):
     """Check an access token against the sessions, revocations included."""
 
     token: Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
-class TokenHolder(Reply, kw_only=True):
+class TokenHolder(Reply, frozen=True, kw_only=True):
     """Whose token it is."""
 
     user_id: Id
@@ -170,23 +171,21 @@ class TokenHolder(Reply, kw_only=True):
     expires_at: datetime
 
 
-class Authorize(Request, kw_only=True):
-    """Ask whether a user may do something now: `permission` is `<service>.<what>` for staff, or
-    `bet`, `deposit`, `withdraw`, `play` for players.
-    """
+class Authorize(Request, frozen=True, kw_only=True):
+    """Ask for a permission: `<service>.<what>` (staff), `bet`, `play`, `deposit`, `withdraw`."""
 
     user_id: Id
-    permission: ShortText
+    permission: OpaqueText
 
 
-class Authorized(Reply, kw_only=True):
+class Authorized(Reply, frozen=True, kw_only=True):
     """The user may."""
 
     user_id: Id
     roles: list[str]
 
 
-class Contact(Reply, kw_only=True):
+class Contact(Reply, frozen=True, kw_only=True):
     """How to reach a user: personal data, for notification only."""
 
     user_id: Id
@@ -196,7 +195,7 @@ class Contact(Reply, kw_only=True):
     marketing_opt_in: bool
 
 
-class User(Reply, kw_only=True):
+class User(Reply, frozen=True, kw_only=True):
     """What external callers with the scope may know of a user; no personal data."""
 
     user_id: Id
@@ -206,7 +205,7 @@ class User(Reply, kw_only=True):
     status: Literal["active", "excluded", "closed"]
 
 
-class SetKyc(Request, kw_only=True):
+class SetKyc(Request, frozen=True, kw_only=True):
     """Record the outcome of a verification."""
 
     user_id: Id
@@ -214,14 +213,14 @@ class SetKyc(Request, kw_only=True):
     actor_id: Id | None = None
 
 
-class AdminUser(Request, kw_only=True):
+class AdminUser(Request, frozen=True, kw_only=True):
     """An operator looks at a user."""
 
     user_id: Id
     actor_id: Id | None = None
 
 
-class UserRegistered(EventData, kw_only=True):
+class UserRegistered(EventData, frozen=True, kw_only=True):
     """A player's account was opened; personal data stays with identity."""
 
     user_id: Id
@@ -230,14 +229,14 @@ class UserRegistered(EventData, kw_only=True):
     marketing_opt_in: bool
 
 
-class UserLoggedIn(EventData, kw_only=True):
+class UserLoggedIn(EventData, frozen=True, kw_only=True):
     """A session was opened."""
 
     user_id: Id
     session_id: Id
 
 
-class ProfileUpdated(EventData, kw_only=True):
+class ProfileUpdated(EventData, frozen=True, kw_only=True):
     """A user changed their profile; `changed` names the fields."""
 
     user_id: Id
@@ -246,14 +245,14 @@ class ProfileUpdated(EventData, kw_only=True):
     changed: list[str]
 
 
-class KycChanged(EventData, kw_only=True):
+class KycChanged(EventData, frozen=True, kw_only=True):
     """A user's verification state changed."""
 
     user_id: Id
     status: KycStatus
 
 
-class LimitChanged(EventData, kw_only=True):
+class LimitChanged(EventData, frozen=True, kw_only=True):
     """A player's limit took or will take effect."""
 
     user_id: Id
@@ -263,7 +262,7 @@ class LimitChanged(EventData, kw_only=True):
     effective_at: datetime
 
 
-class SelfExcludedData(EventData, kw_only=True):
+class SelfExcludedData(EventData, frozen=True, kw_only=True):
     """A player is excluded until an instant; open bets stand, withdrawals stay possible."""
 
     user_id: Id
@@ -271,14 +270,14 @@ class SelfExcludedData(EventData, kw_only=True):
     time_out: bool
 
 
-class SessionRevoked(EventData, kw_only=True):
+class SessionRevoked(EventData, frozen=True, kw_only=True):
     """A session ended before its tokens expire."""
 
     user_id: Id
     session_id: Id
 
 
-USER_REGISTERED = Event("UserRegisteredEvent", "user", UserRegistered, "A player's account was opened.")
+USER_REGISTERED = Event("UserRegisteredEvent", "user", UserRegistered, "An account was opened.")
 USER_LOGGED_IN = Event("UserLoggedInEvent", "user", UserLoggedIn, "A session was opened.")
 PROFILE_UPDATED = Event("ProfileUpdatedEvent", "user", ProfileUpdated, "A profile was changed.")
 KYC_CHANGED = Event("KycChangedEvent", "user", KycChanged, "A verification state changed.")
@@ -300,23 +299,21 @@ LOG_IN = Call(
     ),
 )  # fmt: skip
 REFRESH = Call(
-    "rpc.identity.v1.refresh", Refresh, Tokens, "Swap a refresh token for new tokens.",
-    refuses=(Unauthenticated,),
+    "rpc.identity.v1.refresh", Refresh, Tokens, "Get the next tokens.", refuses=(Unauthenticated,),
     route=Route(
         method="POST", path="/v1/sessions/refresh", role="public", status=201, tag="identity"
     ),
 )  # fmt: skip
 LOG_OUT = Call(
-    "rpc.identity.v1.log_out", LogOut, Empty, "Revoke the current session.",
-    idempotent=True,
+    "rpc.identity.v1.log_out", LogOut, Empty, "Revoke the current session.", idempotent=True,
     route=Route(
         method="DELETE", path="/v1/sessions/current", status=204, tag="identity",
         from_token=("user_id", "session_id"),
     ),
 )  # fmt: skip
 PROFILE = Call(
-    "rpc.identity.v1.profile", OfUser, Profile, "Read one's profile, KYC status and limits.",
-    refuses=(NotFound,), idempotent=True,
+    "rpc.identity.v1.profile", OfUser, Profile, "Read one's profile.", refuses=(NotFound,),
+    idempotent=True,
     route=Route(method="GET", path="/v1/users/me", tag="identity", from_token=("user_id",)),
 )  # fmt: skip
 UPDATE_PROFILE = Call(
@@ -325,20 +322,17 @@ UPDATE_PROFILE = Call(
     route=Route(method="PATCH", path="/v1/users/me", tag="identity", from_token=("user_id",)),
 )  # fmt: skip
 SET_LIMITS = Call(
-    "rpc.identity.v1.set_limits", SetLimits, Profile, "Set a responsible-gambling limit.",
-    refuses=(NotFound,),
+    "rpc.identity.v1.set_limits", SetLimits, Profile, "Set one limit.", refuses=(NotFound,),
     route=Route(method="PUT", path="/v1/users/me/limits", tag="identity", from_token=("user_id",)),
 )  # fmt: skip
 SELF_EXCLUDE = Call(
-    "rpc.identity.v1.self_exclude", SelfExclude, Profile, "Exclude oneself from play.",
-    refuses=(NotFound,),
+    "rpc.identity.v1.self_exclude", SelfExclude, Profile, "Exclude oneself.", refuses=(NotFound,),
     route=Route(
         method="POST", path="/v1/users/me/self-exclusion", tag="identity", from_token=("user_id",)
     ),
 )  # fmt: skip
 TAKE_TIME_OUT = Call(
-    "rpc.identity.v1.take_time_out", TakeTimeOut, Profile, "Pause from play for some days.",
-    refuses=(NotFound,),
+    "rpc.identity.v1.take_time_out", TakeTimeOut, Profile, "Pause for days.", refuses=(NotFound,),
     route=Route(
         method="POST", path="/v1/users/me/time-out", tag="identity", from_token=("user_id",)
     ),

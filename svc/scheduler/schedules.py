@@ -8,7 +8,7 @@ up leaves a marker in the same place, so that an older request that comes late c
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import msgspec
@@ -171,7 +171,7 @@ class Schedules:
         subject = address(JOB_ROOT, request)
         last = await self._last(subject)
         if last is not None:
-            kept: dict[str, str] = last.headers or {}
+            kept = _headers(last)
             same = all(kept.get(name) == value for name, value in headers.items())
             if (same and last.data == body) or kept.get(ASKED, "") > stamp(asked_at):
                 return False
@@ -183,7 +183,7 @@ class Schedules:
         """Give a job up, now and for any older request that comes late; raises Unavailable."""
         subject = address(JOB_ROOT, request)
         last = await self._last(subject)
-        if last is not None and (last.headers or {}).get(ASKED, "") > stamp(asked_at):
+        if last is not None and _headers(last).get(ASKED, "") > stamp(asked_at):
             return
         headers = {ASKED: stamp(asked_at), str(Header.MSG_ID.value): event_id}
         await self._write(subject, b"", headers, last, ttl_s=CANCELLED_TTL_S)
@@ -265,6 +265,10 @@ class Schedules:
             ) from failure
         except (NatsError, TimeoutError) as failure:
             raise Unavailable("the broker did not confirm a schedule") from failure
+
+
+def _headers(message: "RawStreamMsg") -> dict[str, str]:
+    return cast("dict[str, str]", message.headers or {})
 
 
 def stamp(instant: datetime) -> str:

@@ -14,7 +14,7 @@ from svc.identity import contract as identity
 from svc.mesh.context import Context
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import Invalid, Unavailable
-from svc.mesh.service import Hear, Service
+from svc.mesh.service import Extras, Hear, Service
 from svc.scheduler.contract import (
     JOB_CANCELLED,
     JOB_DUE,
@@ -28,7 +28,15 @@ from svc.scheduler.contract import (
     Jobs,
     JobsOf,
 )
-from svc.scheduler.schedules import CONSUMER, NAME, JobBody, Schedules
+from svc.scheduler.schedules import (
+    CONSUMER,
+    NAME,
+    PUBLISHES,
+    STREAM,
+    SUBSCRIBES,
+    JobBody,
+    Schedules,
+)
 
 BATCH = 50
 PULL_S = 20.0
@@ -44,6 +52,9 @@ scheduler = Service(
     ),
     calls=(identity.AUTHORIZE,),
     localizes=("scheduler",),
+    extras=Extras(
+        streams=(STREAM,), consumers=(CONSUMER,), publishes=PUBLISHES, subscribes=SUBSCRIBES
+    ),
 )
 
 relays: dict[int, asyncio.Task[None]] = {}

@@ -1,0 +1,166 @@
+"""Sessions: opened by a password, carried on by single-use refresh tokens, ended for good."""
+
+import secrets
+from datetime import timedelta
+from hashlib import sha256
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from svc.identity import session_store, store
+from svc.identity.contract import (
+    SESSION_REVOKED,
+    USER_LOGGED_IN,
+    LogIn,
+    SessionRevoked,
+    Tokens,
+    UserLoggedIn,
+)
+from svc.identity.rules import REFRESH_LIFETIME
+from svc.mesh import tokens
+from svc.mesh.context import Context
+from svc.mesh.database import Tx
+from svc.mesh.errors import Unauthenticated, Unavailable
+from svc.notification import contract as notification
+
+DEVICE_LENGTH_MAX = 200
+LOGGED_OUT = "logged-out"
+REUSED = "refresh-token-reused"
+REFRESH_REFUSED = "the refresh token is not valid (any more): log in again"
+
+
+async def signing_key(tx: Tx) -> Ed25519PrivateKey:
+    """Return the key that signs; raises Unavailable before the service's first start is done."""
+    raw = await session_store.signing_key(tx)
+    if raw is None:
+        raise Unavailable("there is no signing key yet")
+    return Ed25519PrivateKey.from_private_bytes(raw)
+
+
+async def make_keys(context: Context) -> tokens.Jwks:
+    """Make the signing key when there is none; return all keys whose tokens may be in use."""
+    fresh = Ed25519PrivateKey.generate()
+    now = context.now()
+    async with context.transaction() as tx:
+        kid = tokens.key_id(fresh.public_key())
+        await session_store.add_signing_key(tx, kid, fresh.private_bytes_raw(), now)
+    return tokens.published([key.public_key() for key in await _private_keys(context)])
+
+
+async def _private_keys(context: Context) -> list[Ed25519PrivateKey]:
+    retired_after = context.now() - timedelta(seconds=tokens.LIFETIME_S)
+    async with context.transaction() as tx:
+        raws = await session_store.private_keys(tx, retired_after)
+    return [Ed25519PrivateKey.from_private_bytes(raw) for raw in raws]
+
+
+async def open_session(tx: Tx, user: store.UserRow, request: LogIn) -> Tokens:
+    """Store a new session with its first refresh token, and tell."""
+    context = tx.context
+    session_id, now = context.new_id(), context.now()
+    await session_store.open_session(
+        tx,
+        session_id,
+        user.user_id,
+        device=request.device[:DEVICE_LENGTH_MAX],
+        ip=request.ip,
+        created_at=now,
+        expires_at=now + REFRESH_LIFETIME,
+    )
+    logged_in = UserLoggedIn(user_id=user.user_id, session_id=session_id)
+    await tx.publish(USER_LOGGED_IN, logged_in, subject=user.user_id)
+    return await _tokens(tx, user, session_id)
+
+
+async def rotate(context: Context, refresh_token: str) -> Tokens:
+    """Use a refresh token up and return the next pair.
+
+    One that was used before is in two hands, so its session ends and its owner is told
+    (OAuth 2.0 Security BCP, RFC 9700 section 4.14.2). Raises Unauthenticated.
+    """
+    digest = _digest(refresh_token)
+    async with context.transaction() as tx:
+        now = context.now()
+        row = await session_store.refresh_token(tx, digest)
+        if row is None or row.revoked_at is not None or row.expires_at <= now:
+            raise Unauthenticated(REFRESH_REFUSED)
+        if row.used_at is None:
+            user = await store.user(tx, row.user_id)
+            if user is None or user.closed:
+                raise Unauthenticated(REFRESH_REFUSED)
+            await session_store.use_refresh_token(tx, digest, now)
+            await session_store.extend_session(tx, row.session_id, now + REFRESH_LIFETIME)
+            return await _tokens(tx, user, row.session_id)
+    await _revoke_reused(context, row)
+    raise Unauthenticated(REFRESH_REFUSED)
+
+
+async def _revoke_reused(context: Context, row: session_store.RefreshRow) -> None:
+    # The text is fetched before the transaction: none is held open over a request.
+    reason = await context.localizer.text(row.locale, "identity", f"security.{REUSED}")
+    async with context.transaction() as tx:
+        if not await revoke(tx, row.user_id, row.session_id, REUSED):
+            return
+        notice = notification.NotificationRequested(
+            user_id=row.user_id,
+            template="security_alert",
+            category="security",
+            arguments={"reason": reason},
+        )
+        await tx.publish(notification.NOTIFICATION_REQUESTED, notice, subject=row.user_id)
+
+
+async def revoke(tx: Tx, user_id: str, session_id: str, because: str) -> bool:
+    """End a session and tell; False when there was nothing to end."""
+    ended = await session_store.revoke_session(tx, session_id, user_id, because, tx.context.now())
+    if ended:
+        revoked = SessionRevoked(user_id=user_id, session_id=session_id)
+        await tx.publish(SESSION_REVOKED, revoked, subject=user_id)
+        tx.after_commit(lambda: mark_revoked(tx.context, session_id))
+    return ended
+
+
+async def mark_revoked(context: Context, session_id: str) -> None:
+    """Let gateways see that a session ended, for as long as its access tokens would hold."""
+    await context.cache.put(
+        tokens.revoked_key(session_id), True, ttl_s=tokens.LIFETIME_S + tokens.LEEWAY_S
+    )
+
+
+async def holder(context: Context, token: str) -> tuple[tokens.Claims, store.UserRow]:
+    """Return a token's claims and its user; raises Unauthenticated, revoked sessions included."""
+    keys = {tokens.key_id(key.public_key()): key for key in await _private_keys(context)}
+    public = {kid: key.public_key() for kid, key in keys.items()}
+    claims = tokens.verify(token, public, context.now())
+    async with context.transaction() as tx:
+        user = await store.user(tx, claims.sub)
+        goes_on = await session_store.session_is_open(tx, claims.sid, claims.sub, context.now())
+    if user is None or user.closed or not goes_on:
+        raise Unauthenticated("the session has ended")
+    return claims, user
+
+
+async def _tokens(tx: Tx, user: store.UserRow, session_id: str) -> Tokens:
+    context = tx.context
+    now = context.now()
+    refresh_token = secrets.token_urlsafe(32)
+    await session_store.add_refresh_token(tx, _digest(refresh_token), session_id, now)
+    access_token = tokens.issue(
+        await signing_key(tx),
+        user_id=user.user_id,
+        session_id=session_id,
+        roles=user.roles,
+        currency=user.currency,
+        token_id=context.new_id(),
+        now=now,
+    )
+    return Tokens(
+        access_token=access_token,
+        refresh_token=refresh_token,
+        token_type="Bearer",  # noqa: S106 -- a scheme, not a secret
+        expires_in=tokens.LIFETIME_S,
+    )
+
+
+def _digest(refresh_token: str) -> bytes:
+    """Return what is stored of a refresh token; its 256 random bits need no slow hash."""
+    return sha256(refresh_token.encode()).digest()
