@@ -8,7 +8,7 @@ import httpx
 import pytest
 from litestar import Litestar, Request, post
 from litestar.datastructures import State
-from twilio.request_validator import RequestValidator  # pyright: ignore[reportMissingTypeStubs]
+from twilio.request_validator import RequestValidator
 
 from svc.outside import sms_provider
 from svc.outside.server import running
@@ -37,7 +37,7 @@ class Receiver:
     async def next(self) -> dict[str, str]:
         """Return the next receipt, verified by the twilio library."""
         form, signature = await asyncio.wait_for(self.got.get(), 5)
-        assert RequestValidator(TOKEN).validate(self.url, form, signature)  # pyright: ignore[reportUnknownMemberType]
+        assert RequestValidator(TOKEN).validate(self.url, form, signature)
         return form
 
 
