@@ -10,7 +10,7 @@ from svc.mesh.errors import Forbidden
 from svc.mesh.types import Id, Reply, Request
 
 
-class RoutesOf(Request, kw_only=True):
+class RoutesOf(Request, frozen=True, kw_only=True):
     """Which routes are served."""
 
     actor_id: Id | None = None
@@ -25,7 +25,7 @@ class ServedRoute(Struct, frozen=True, kw_only=True):
     subject: str
 
 
-class Routes(Reply, kw_only=True):
+class Routes(Reply, frozen=True, kw_only=True):
     """All routes."""
 
     items: list[ServedRoute]

@@ -1,0 +1,134 @@
+"""Answers as they leave: status, JSON bytes and headers; every failure as a problem document.
+
+RFC 9457 (problem details); api.md's names, and three more that HTTP itself needs.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from svc.mesh.clock import new_id
+from svc.mesh.errors import Invalid, NotFound, Refused, Unauthenticated, Unavailable, problem
+
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What a client may choose as its X-Request-ID; anything else is replaced by one of ours."""
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class PayloadTooLarge(Refused):
+    """The body is larger than this door takes."""
+
+    name = "payload-too-large"
+    status = 413
+
+
+class UnsupportedMediaType(Refused):
+    """The body has a media type that is not understood here."""
+
+    name = "unsupported-media-type"
+    status = 415
+
+
+class MethodNotAllowed(Refused):
+    """The path does not take this method."""
+
+    name = "method-not-allowed"
+    status = 405
+
+
+class RateLimited(Refused):
+    """Too many requests in a short time."""
+
+    name = "rate-limited"
+    status = 429
+
+
+class RequestTimeout(Refused):
+    """The request did not come in time."""
+
+    name = "request-timeout"
+    status = 408
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer as bytes."""
+
+    status: int
+    body: bytes
+    media_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def answer_of(failure: BaseException) -> Answer:
+    """Return the problem document of a failure; a bug becomes `internal` without its cause."""
+    document = problem(failure)
+    status = 500
+    headers: dict[str, str] = {}
+    if isinstance(failure, (Refused, Unavailable)):
+        status = failure.status
+    if isinstance(failure, Unavailable):
+        headers["retry-after"] = str(failure.retry_after)
+    if isinstance(failure, RateLimited):
+        headers["retry-after"] = str(failure.members.get("retry_after", 1))
+    if status == Unauthenticated.status:
+        headers["www-authenticate"] = "Bearer"
+    return Answer(status, msgspec.json.encode(document), PROBLEM_JSON, headers)
+
+
+def request_id_of(request: AnyRequest) -> str:
+    """Return the client's X-Request-ID when it has a harmless form, else a new id."""
+    given = request.headers.get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else new_id()
+
+
+def respond(
+    answer: Answer, request_id: str, more_headers: Mapping[str, str] | None = None
+) -> Response[bytes]:
+    """Return the answer as Litestar sends it, with the headers that every answer has."""
+    headers = {
+        "cache-control": "no-store",
+        **SECURITY_HEADERS,
+        "x-request-id": request_id,
+        **(more_headers or {}),
+        **answer.headers,
+    }
+    return Response(
+        answer.body, status_code=answer.status, media_type=answer.media_type, headers=headers
+    )
+
+
+def refuse(request: AnyRequest, failure: Exception) -> Response[bytes]:
+    """Answer what Litestar itself raises (no such path, wrong method) and any bug."""
+    if not isinstance(failure, HTTPException):
+        return respond(answer_of(failure), request_id_of(request))
+    by_status: dict[int, Refused] = {
+        404: NotFound("there is no such path"),
+        405: MethodNotAllowed(f"{request.method} is not understood here"),
+        413: PayloadTooLarge(),
+        415: UnsupportedMediaType(),
+    }
+    status = failure.status_code
+    answered: Exception = by_status.get(status) or Invalid(failure.detail)
+    if status >= 500:  # noqa: PLR2004  # where HTTP's server errors begin
+        answered = failure
+    answer = answer_of(answered)
+    allowed = (failure.headers or {}).get("Allow")
+    headers = {**answer.headers, "allow": allowed} if allowed else answer.headers
+    return respond(
+        Answer(answer.status, answer.body, answer.media_type, headers), request_id_of(request)
+    )

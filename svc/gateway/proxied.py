@@ -1,0 +1,75 @@
+"""Paths that another service answers over plain HTTP: the gateway hands question and answer on.
+
+Where the service is, its discovery answer tells (`metadata.http`).
+"""
+
+from __future__ import annotations
+
+import ssl
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from svc.gateway.answers import Answer
+from svc.gateway.serving import address_of, handler
+from svc.mesh.errors import Unavailable
+
+if TYPE_CHECKING:
+    from svc.gateway.answers import AnyRequest
+    from svc.gateway.state import Gateway
+
+PATHS = {"/v1/i18n/{locale}/{namespace}": "localization"}
+"""Path as clients see it -> service that answers the same path."""
+PASSED_ON = ("if-none-match", "accept-language")
+PASSED_BACK = ("etag", "cache-control", "content-language", "vary")
+TIMEOUT_S = 2.0
+
+
+class Upstream:
+    """Another service's HTTP, found by discovery and found again after a failure."""
+
+    def __init__(self, gateway: Gateway, service: str) -> None:
+        """Prepare; nothing is asked yet."""
+        self.gateway = gateway
+        self.service = service
+        self.base_url: str | None = None
+        self.client: httpx.AsyncClient | None = None
+
+    async def get(self, address: str, headers: dict[str, str]) -> httpx.Response:
+        """Ask for an address; raises Unavailable when the service does not answer."""
+        if self.base_url is None:
+            self.base_url = await self.gateway.runtime.find_http(self.service)
+        if self.base_url is None:
+            raise Unavailable(f"{self.service} has no running instance")
+        if self.client is None:
+            # Plain HTTP inside: no certificates to load, no proxy of the environment to ask.
+            no_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self.client = httpx.AsyncClient(timeout=TIMEOUT_S, verify=no_tls, trust_env=False)
+            self.gateway.closing.append(self.client.aclose)
+        try:
+            return await self.client.get(self.base_url.rstrip("/") + address, headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL) as failure:
+            self.base_url = None
+            raise Unavailable(f"{self.service} does not answer") from failure
+
+
+def handlers(gateway: Gateway) -> list[Any]:
+    """Return a handler for every path that another service answers."""
+    return [_handler(gateway, path, Upstream(gateway, service)) for path, service in PATHS.items()]
+
+
+def _handler(gateway: Gateway, path: str, upstream: Upstream) -> Any:
+    async def work(request: AnyRequest, request_id: str, headers: dict[str, str]) -> Answer:
+        headers |= await gateway.admit("public", None, request)
+        asked = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+        answer = await upstream.get(
+            address_of(request), {**asked, "user-agent": "gateway", "x-request-id": request_id}
+        )
+        if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Unavailable(f"{upstream.service} failed")
+        back = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
+        media_type = answer.headers.get("content-type", "application/json")
+        return Answer(answer.status_code, answer.content, media_type, back)
+
+    return handler(gateway, "GET", path, work)

@@ -1,0 +1,69 @@
+"""gateway, as the mesh runs it: it calls what has a route or a door, and hears nothing."""
+
+from msgspec import Struct
+
+from svc import catalogue
+from svc.gateway import grpc_door
+from svc.gateway.contract import GATEWAY, ROUTES, Routes, RoutesOf, ServedRoute
+from svc.gateway.state import gateway_of
+from svc.identity import contract as identity
+from svc.mesh.context import Context
+from svc.mesh.contract import Call
+from svc.mesh.service import Service
+
+
+def _calls() -> tuple[Call[Struct, Struct], ...]:
+    """Return every call that a client can reach through one of the doors."""
+    contracts = catalogue.contracts()
+    found = [call for contract in contracts for call in contract.answers if call.route]
+    found += [door.call for contract in contracts for door in contract.doors]
+    found += [live.snapshot for contract in contracts for live in contract.pushes]
+    found += [method.call for method in grpc_door.METHODS]
+    found.append(identity.AUTHORIZE)
+    return tuple({call.subject: call for call in found}.values())
+
+
+gateway = Service(
+    GATEWAY,
+    calls=_calls(),
+    reads=(identity.IDENTITY,),
+    redis=True,
+)
+
+
+@gateway.answers(ROUTES)
+async def list_routes(request: RoutesOf, context: Context) -> Routes:
+    """List every path with its role and the call behind it, for staff."""
+    await identity.require_permission(context, request.actor_id, "gateway.routes")
+    served = [
+        ServedRoute(
+            method=form.route.method,
+            path=form.route.path,
+            role=form.route.role,
+            subject=form.call.subject,
+        )
+        for form in gateway_of(context.runtime).forms
+    ]
+    served += [
+        ServedRoute(method="POST", path=door.path, role="public", subject=door.call.subject)
+        for contract in gateway_of(context.runtime).contracts
+        for door in contract.doors
+    ]
+    return Routes(items=served)
+
+
+@gateway.on_start
+async def open_doors(context: Context) -> None:
+    """Watch identity's keys, then open the gRPC door."""
+    running = gateway_of(context.runtime)
+    await running.access.start(context)
+    await grpc_door.start(running)
+
+
+@gateway.on_stop
+async def close_doors(context: Context) -> None:
+    """Let gRPC callers finish, then let go of everything."""
+    running = gateway_of(context.runtime)
+    for close in reversed(running.closing):
+        await close()
+    await running.access.stop()

@@ -1,0 +1,155 @@
+"""WebSockets: the live channels of all contracts, each a path, from `contract.pushes` alone.
+
+Close codes: 4401 no valid token (any more), 1008 refused (the reason names the problem), 1013 try
+again later: too slow, too many, or the service is not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import WebSocket, websocket
+from litestar.exceptions import WebSocketDisconnect
+from nats.errors import Error as NatsError
+
+from svc.gateway.access import Holder
+from svc.mesh.errors import Invalid, NotFound, Refused, Unauthenticated, Unavailable
+from svc.mesh.wire import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgspec import Struct
+
+    from svc.gateway.live import Follower
+    from svc.gateway.state import Gateway
+    from svc.mesh.contract import Live
+
+Socket = WebSocket[Any, Any, Any]
+
+SUBPROTOCOL = "betmesh.v1"
+BEARER = "bearer."
+KEY = re.compile(r"[A-Za-z0-9_:-]{1,128}")
+"""What may stand in a subject as one token; NATS' wildcards and dots may not."""
+CLOSE_WAIT_S = 10.0
+RECHECK_S = 5.0
+"""How often an open socket's token is looked at again."""
+NO_TOKEN, REFUSED, TRY_LATER, BUG = 4401, 1008, 1013, 1011
+
+
+def handlers(gateway: Gateway) -> list[Any]:
+    """Return a WebSocket handler for every live channel of every contract."""
+    return [_handler(gateway, live) for contract in gateway.contracts for live in contract.pushes]
+
+
+def _handler(gateway: Gateway, live: Live[Struct]) -> Any:
+    async def follow(socket: Socket) -> None:
+        await serve(gateway, live, socket)
+
+    path = live.path.replace("{key}", "{key:str}")
+    return websocket(path, name=f"ws.{live.channel}")(follow)
+
+
+async def serve(gateway: Gateway, live: Live[Struct], socket: Socket) -> None:
+    """Serve one client until it leaves, is too slow, or may no longer listen."""
+    offered: Sequence[str] = socket.scope.get("subprotocols", ())
+    await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    code, reason = BUG, "internal"
+    try:
+        code, reason = await _follow(gateway, live, socket, offered)
+    except Unauthenticated as failure:
+        code, reason = NO_TOKEN, failure.name
+    except Refused as failure:
+        code, reason = (TRY_LATER if failure.status == 429 else REFUSED), failure.name  # noqa: PLR2004  # too many requests
+    except (Unavailable, NatsError):
+        code, reason = TRY_LATER, "unavailable"
+    except WebSocketDisconnect:
+        return
+    except Exception:
+        gateway.log.exception("a live channel failed", channel=live.channel)
+    try:
+        # A client that reads nothing can't be told; its connection is closed all the same.
+        await asyncio.wait_for(socket.close(code, reason), CLOSE_WAIT_S)
+    except (TimeoutError, WebSocketDisconnect, OSError, RuntimeError):
+        gateway.log.info("a client left without a close frame", channel=live.channel)
+
+
+async def _follow(
+    gateway: Gateway, live: Live[Struct], socket: Socket, offered: Sequence[str]
+) -> tuple[int, str]:
+    """Send the current state and then every change; return close code and reason."""
+    holder = None
+    if live.role != "public":
+        token = next((text for text in offered if text.startswith(BEARER)), "")
+        holder = gateway.access.require(token.removeprefix(BEARER), live.role)
+    await gateway.admit("player" if holder else "public", holder, socket)
+    key = _key_of(live, socket, holder)
+    async with gateway.hub.follow(live.subject(key)) as follower:
+        request = _snapshot_request(live, key, holder)
+        first = await gateway.ask(live.snapshot, encode(request))
+        await socket.send_data(first.decode())
+        return await _relay(gateway, live, socket, follower, holder)
+
+
+def _key_of(live: Live[Struct], socket: Socket, holder: Holder | None) -> str:
+    if "{key}" in live.path:
+        key = str(socket.path_params["key"])
+        if not KEY.fullmatch(key):
+            raise NotFound
+        return key
+    return holder.user_id if holder else "all"
+
+
+def _snapshot_request(live: Live[Struct], key: str, holder: Holder | None) -> Struct:
+    values: dict[str, str] = {}
+    if live.snapshot_key:
+        values[live.snapshot_key] = key
+    fields = {field.name for field in msgspec.structs.fields(live.snapshot.request)}
+    if holder and "user_id" in fields:
+        values["user_id"] = holder.user_id
+    try:
+        return msgspec.convert(values, live.snapshot.request)
+    except msgspec.ValidationError as failure:
+        raise Invalid(str(failure)) from failure
+
+
+async def _relay(
+    gateway: Gateway,
+    live: Live[Struct],
+    socket: Socket,
+    follower: Follower,
+    holder: Holder | None,
+) -> tuple[int, str]:
+    sending = asyncio.create_task(_send_all(socket, follower))
+    reading = asyncio.create_task(_read_all(socket))
+    slow = asyncio.create_task(follower.overflowed.wait())
+    tasks: set[asyncio.Task[Any]] = {sending, reading, slow}
+    try:
+        while True:
+            done, _ = await asyncio.wait(
+                tasks, timeout=RECHECK_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if slow in done:
+                return TRY_LATER, "too slow"
+            if done:
+                raise WebSocketDisconnect(detail="the client left")
+            if holder:
+                gateway.access.still_valid(holder, live.role)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _send_all(socket: Socket, follower: Follower) -> None:
+    while True:
+        await socket.send_data(await follower.queue.get())
+
+
+async def _read_all(socket: Socket) -> None:
+    """Read until the client leaves; these channels take nothing from clients."""
+    while True:
+        await socket.receive_data(mode="text")
