@@ -17,6 +17,7 @@ from svc.mesh.types import (
     EventData,
     Id,
     Limit,
+    LocaleTag,
     Reply,
     Request,
     ShortText,
@@ -39,18 +40,18 @@ class InsufficientFunds(Refused):
 
 
 class TransferConflict(Conflict):
-    """This transfer id was used before with another body."""
+    """The transfer id was used before with another body."""
 
 
 class RolledBack(Refused):
-    """This transfer was rolled back; it stays refused for ever."""
+    """The transfer was rolled back and stays refused for ever."""
 
     name = "rolled-back"
     status = 409
 
 
 class AlreadySettled(Refused):
-    """This hold or transfer is settled and cannot be undone this way."""
+    """The hold or transfer is settled and cannot be undone this way."""
 
     name = "already-settled"
     status = 409
@@ -70,13 +71,20 @@ class HoldExceeded(Refused):
     status = 422
 
 
-class BalanceOf(Request, kw_only=True):
+class BalanceTooLarge(Refused):
+    """The balance would be larger than a message can carry."""
+
+    name = "balance-too-large"
+    status = 422
+
+
+class BalanceOf(Request, frozen=True, kw_only=True):
     """Whose balance."""
 
     user_id: Id
 
 
-class Balance(Reply, kw_only=True):
+class Balance(Reply, frozen=True, kw_only=True):
     """A player's money in minor units; available = cash - held (bonus comes on top for stakes)."""
 
     user_id: Id
@@ -87,7 +95,7 @@ class Balance(Reply, kw_only=True):
     available: SignedAmount
 
 
-class Transfer(Request, kw_only=True):
+class Transfer(Request, frozen=True, kw_only=True):
     """Move money between a player and the house; `transfer_id` is the caller's, unique for ever.
 
     `stake_transfer_id` of a credit names the deduction it belongs to: winnings are split between
@@ -103,7 +111,7 @@ class Transfer(Request, kw_only=True):
     stake_transfer_id: Id | None = None
 
 
-class Receipt(Reply, kw_only=True):
+class Receipt(Reply, frozen=True, kw_only=True):
     """The balances right after a transfer, the same for every repetition of the request."""
 
     transfer_id: Id
@@ -113,7 +121,7 @@ class Receipt(Reply, kw_only=True):
     available: SignedAmount
 
 
-class Hold(Request, kw_only=True):
+class Hold(Request, frozen=True, kw_only=True):
     """Set cash aside: it is still the player's, but not free."""
 
     transfer_id: Id
@@ -125,7 +133,7 @@ class Hold(Request, kw_only=True):
     reference: ShortText
 
 
-class Capture(Request, kw_only=True):
+class Capture(Request, frozen=True, kw_only=True):
     """Take held money for good; without an amount all of it. What is left is released."""
 
     transfer_id: Id
@@ -133,30 +141,31 @@ class Capture(Request, kw_only=True):
     amount: Amount | None = None
 
 
-class Release(Request, kw_only=True):
+class Release(Request, frozen=True, kw_only=True):
     """Give held money back."""
 
     transfer_id: Id
     hold_id: Id
 
 
-class Rollback(Request, kw_only=True):
+class Rollback(Request, frozen=True, kw_only=True):
     """Undo a transfer; one that is unknown is refused for ever from now on."""
 
     transfer_id: Id
     original_transfer_id: Id
 
 
-class EntriesOf(Request, kw_only=True):
+class EntriesOf(Request, frozen=True, kw_only=True):
     """A page of a player's entries, newest first."""
 
     user_id: Id
     limit: Limit = 50
     cursor: Annotated[str, Meta(max_length=64)] | None = None
+    locale: LocaleTag = "en"
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One line of a player's statement."""
+    """One line of a player's statement; `title` says its kind in the locale asked for."""
 
     entry_id: Id
     transfer_id: Id
@@ -164,26 +173,28 @@ class Entry(Struct, frozen=True, kw_only=True):
     amount: SignedAmount
     balance_after: SignedAmount
     kind: str
+    title: str
     reference: str
     at: datetime
 
 
-class Entries(Reply, kw_only=True):
+class Entries(Reply, frozen=True, kw_only=True):
     """A page of entries; `next_cursor` is None at the end."""
 
     items: list[Entry]
     next_cursor: str | None
 
 
-class Audit(Request, kw_only=True):
+class Audit(Request, frozen=True, kw_only=True):
     """Check the ledger's invariants now."""
 
     actor_id: Id | None = None
 
 
-class AuditReport(Reply, kw_only=True):
-    """The invariants, each with the number of violations (all zero in a healthy ledger), and the
-    totals per house account and currency in minor units.
+class AuditReport(Reply, frozen=True, kw_only=True):
+    """The number of violations of each invariant, all zero in a healthy ledger.
+
+    `totals` are the balances of the house's accounts in minor units, as `account:currency`.
     """
 
     healthy: bool
@@ -193,7 +204,7 @@ class AuditReport(Reply, kw_only=True):
     totals: dict[str, int]
 
 
-class TotalsOf(Request, kw_only=True):
+class TotalsOf(Request, frozen=True, kw_only=True):
     """The sums by kind for a span of days, for reconciliation."""
 
     since: datetime
@@ -209,7 +220,7 @@ class KindTotal(Struct, frozen=True, kw_only=True):
     transfers: int
 
 
-class Totals(Reply, kw_only=True):
+class Totals(Reply, frozen=True, kw_only=True):
     """The ledger's own sums."""
 
     totals: list[KindTotal]
@@ -230,7 +241,7 @@ class BatchItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stake_transfer_id: Id | None = None
 
 
-class Batch(Request, kw_only=True):
+class Batch(Request, frozen=True, kw_only=True):
     """Up to 1,000 operations, each applied or refused on its own, in order."""
 
     transfers: Annotated[list[BatchItem], Meta(min_length=1, max_length=1000)]
@@ -243,13 +254,13 @@ class BatchResult(Struct, frozen=True, kw_only=True):
     problem: dict[str, object] | None = None
 
 
-class BatchReceipt(Reply, kw_only=True):
+class BatchReceipt(Reply, frozen=True, kw_only=True):
     """One result per operation, in order."""
 
     results: list[BatchResult]
 
 
-class BalanceChanged(EventData, kw_only=True):
+class BalanceChanged(EventData, frozen=True, kw_only=True):
     """A transfer changed a player's balance; amounts in minor units after it."""
 
     user_id: Id
@@ -271,8 +282,8 @@ BALANCE_CHANGED = Event(
 MONEY_CALLERS = ("sportsbook", "payment", "casino", "gateway")
 """Who may move money by call: the three of the diagram, and the gateway's gRPC door."""
 REFUSALS = (
-    NotFound, CurrencyMismatch, TransferConflict, RolledBack, AlreadySettled, InsufficientFunds,
-    HoldExceeded,
+    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AlreadySettled, HoldExceeded,
+    InsufficientFunds, BalanceTooLarge,
 )  # fmt: skip
 
 BALANCE = Call(

@@ -1,0 +1,105 @@
+"""What is known while operations are decided: players' money, and the transfers they refer to."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from svc.wallet.contract import Kind
+from svc.wallet.operations import Verb
+
+Outcome = Literal["applied", "no_effect", "refused", "tombstone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """A player's balances, or a change of them, in minor units; what is held is part of cash."""
+
+    cash: int = 0
+    bonus: int = 0
+    held: int = 0
+
+    @property
+    def available(self) -> int:
+        """Return the cash that is not held."""
+        return self.cash - self.held
+
+    def __add__(self, change: "Money") -> "Money":
+        """Return the balances after a change."""
+        return Money(self.cash + change.cash, self.bonus + change.bonus, self.held + change.held)
+
+    def __neg__(self) -> "Money":
+        """Return the change that undoes this one."""
+        return Money(-self.cash, -self.bonus, -self.held)
+
+    def __bool__(self) -> bool:
+        """Return whether this changes anything."""
+        return self != NOTHING
+
+
+NOTHING = Money()
+
+
+@dataclass(slots=True)
+class Wallet:
+    """A player's money as it stands, in the wallet's one currency."""
+
+    user_id: str
+    currency: str
+    money: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A transfer that was decided, as it is stored for ever: the answer follows from it alone.
+
+    `currency` is the wallet's, None where there is no wallet. A rollback carries the hold and the
+    stake of what it undoes.
+    """
+
+    transfer_id: str
+    verb: Verb
+    outcome: Outcome
+    fingerprint: bytes = b""
+    user_id: str | None = None
+    currency: str | None = None
+    kind: Kind | None = None
+    reference: str | None = None
+    change: Money = NOTHING
+    after: Money = NOTHING
+    refusal: str | None = None
+    detail: str | None = None
+    hold_id: str | None = None
+    stake_id: str | None = None
+    original_id: str | None = None
+
+
+@dataclass(slots=True)
+class Book:
+    """The wallets and transfers that some operations concern, indexed for the rules."""
+
+    wallets: dict[str, Wallet]
+    records: dict[str, Record] = field(default_factory=dict[str, Record])
+    holds: dict[str, Record] = field(default_factory=dict[str, Record])
+    closed_holds: set[str] = field(default_factory=set[str])
+    undone: set[str] = field(default_factory=set[str])
+    credits_of: dict[str, set[str]] = field(default_factory=lambda: defaultdict[str, set[str]](set))
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Take in transfers, read from the ledger or just decided; twice is as good as once."""
+        for record in records:
+            self.records[record.transfer_id] = record
+            if record.outcome != "applied":
+                continue
+            if record.original_id:
+                self.undone.add(record.original_id)
+            if record.hold_id and record.verb == "hold":
+                self.holds[record.hold_id] = record
+            elif record.hold_id:
+                self.closed_holds.add(record.hold_id)
+            if record.stake_id and record.verb == "credit_balance":
+                self.credits_of[record.stake_id].add(record.transfer_id)
+
+    def credits_left(self, stake_id: str) -> int:
+        """Return how many credits of a stake stand, not rolled back."""
+        return len(self.credits_of[stake_id] - self.undone)

@@ -1,0 +1,69 @@
+"""The six operations on money: each a request of the contract, with the fingerprint of its body."""
+
+from hashlib import sha256
+from typing import Literal, TypeVar
+
+import msgspec
+
+from svc.mesh.errors import Invalid
+from svc.wallet.contract import BatchItem, Capture, Hold, Release, Rollback, Transfer
+
+Verb = Literal["deduct_balance", "credit_balance", "hold", "capture", "release", "rollback"]
+
+
+class Deduct(Transfer, frozen=True, kw_only=True):
+    """Take money from a player."""
+
+
+class Credit(Transfer, frozen=True, kw_only=True):
+    """Give money to a player; `bonus_as_cash` says that a bonus is free to spend at once."""
+
+    bonus_as_cash: bool = False
+
+
+Operation = Deduct | Credit | Hold | Capture | Release | Rollback
+OperationT = TypeVar("OperationT", bound=Operation)
+TransferT = TypeVar("TransferT", Deduct, Credit)
+
+OPERATIONS: dict[Verb, type[Operation]] = {
+    "deduct_balance": Deduct,
+    "credit_balance": Credit,
+    "hold": Hold,
+    "capture": Capture,
+    "release": Release,
+    "rollback": Rollback,
+}
+VERBS: dict[type[Operation], Verb] = {kind: verb for verb, kind in OPERATIONS.items()}
+
+
+def of_transfer(kind: type[TransferT], request: Transfer) -> TransferT:
+    """Return a deduction or a credit from the body that both share."""
+    return kind(**msgspec.structs.asdict(request))
+
+
+def of_item(item: BatchItem) -> Operation:
+    """Return the operation that a batch item stands for.
+
+    Raises Invalid when a field is missing that its verb needs, or one is given that it lacks.
+    """
+    given = {
+        name: value
+        for name, value in msgspec.structs.asdict(item).items()
+        if name != "op" and value is not None
+    }
+    try:
+        return msgspec.convert(given, OPERATIONS[item.op])
+    except msgspec.ValidationError as failure:
+        raise Invalid(str(failure)) from failure
+
+
+def checked(operation: OperationT) -> OperationT:
+    """Return the operation; raises Invalid for a reference that the database cannot keep."""
+    if "\0" in getattr(operation, "reference", ""):
+        raise Invalid("a reference has no NUL characters - at `$.reference`")
+    return operation
+
+
+def fingerprint(operation: Operation) -> bytes:
+    """Return what tells one body from another: the same id with another one is a conflict."""
+    return sha256(VERBS[type(operation)].encode() + msgspec.json.encode(operation)).digest()

@@ -1,0 +1,340 @@
+"""The money rule: what an operation does to a player's money, or why it is refused.
+
+Pure functions: the book and one operation go in; a plan comes out, or a refusal is raised. After
+the last check of a function the plan must succeed. Cash is staked before bonus money and winnings
+follow the split of the stake; a rollback restores the recorded split.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from svc.mesh.errors import NotFound, Refused
+from svc.mesh.types import AMOUNT_MAX
+from svc.wallet.book import NOTHING, Book, Money, Outcome, Record, Wallet
+from svc.wallet.contract import (
+    AlreadySettled,
+    BalanceTooLarge,
+    Capture,
+    CurrencyMismatch,
+    Hold,
+    HoldExceeded,
+    InsufficientFunds,
+    Kind,
+    Receipt,
+    Release,
+    Rollback,
+    RolledBack,
+    TransferConflict,
+)
+from svc.wallet.operations import Credit, Deduct, Operation
+
+House = Literal[
+    "bets_in_play", "revenue", "casino", "provider_clearing", "promotions", "prizes",
+    "adjustments", "holds",
+]  # fmt: skip
+HOUSE_OF: dict[Kind, House] = {
+    "bet": "bets_in_play",
+    "bet_payout": "revenue",
+    "bet_refund": "revenue",
+    "casino_bet": "casino",
+    "casino_payout": "casino",
+    "deposit": "provider_clearing",
+    "withdrawal": "provider_clearing",
+    "refund": "provider_clearing",
+    "bonus": "promotions",
+    "bonus_expiry": "promotions",
+    "prize": "prizes",
+    "adjustment": "adjustments",
+}
+"""The house account that stands on the other side of a player's money, by kind of transfer."""
+STAKES: frozenset[Kind] = frozenset({"bet", "casino_bet"})
+"""Only stakes may use bonus money: a withdrawal or a refund never does."""
+
+PRECEDENCE: tuple[type[Refused], ...] = (
+    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AlreadySettled, HoldExceeded,
+    InsufficientFunds, BalanceTooLarge,
+)  # fmt: skip
+"""Every refusal there is, in the order in which they are looked for."""
+REFUSAL_NAMED = {refusal.name: refusal for refusal in PRECEDENCE}
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One movement: `amount` comes to `account` from the house account `contra`, or goes back."""
+
+    account: Literal["cash", "bonus", "held", "revenue"]
+    contra: House
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What an operation will do.
+
+    `won_from_play` is a stake that leaves the bets in play for the revenue because its bet is
+    decided (negative: it is open again); `buries` is a transfer that will never be applied.
+    """
+
+    wallet: Wallet | None = None
+    outcome: Outcome = "applied"
+    kind: Kind | None = None
+    reference: str | None = None
+    change: Money = NOTHING
+    won_from_play: int = 0
+    hold_id: str | None = None
+    stake_id: str | None = None
+    buries: str | None = None
+
+    def legs(self) -> list[Leg]:
+        """Return the movements, player's first; each is balanced in itself."""
+        legs: list[Leg] = []
+        if self.kind and self.change.cash:
+            legs.append(Leg("cash", HOUSE_OF[self.kind], self.change.cash))
+        if self.kind and self.change.bonus:
+            legs.append(Leg("bonus", HOUSE_OF[self.kind], self.change.bonus))
+        if self.change.held:
+            legs.append(Leg("held", "holds", self.change.held))
+        if self.won_from_play:
+            legs.append(Leg("revenue", "bets_in_play", self.won_from_play))
+        return legs
+
+
+def decide(operation: Operation, book: Book) -> Plan:
+    """Return what a new operation does. Raises one of PRECEDENCE, which is then its answer."""
+    match operation:
+        case Deduct():
+            return _deduct(operation, book)
+        case Credit():
+            return _credit(operation, book)
+        case Hold():
+            return _hold(operation, book)
+        case Capture():
+            return _capture(operation, book)
+        case Release():
+            return _release(operation, book)
+        case Rollback():
+            return _rollback(operation, book)
+
+
+def replay(operation: Operation, mark: bytes, book: Book) -> Record | None:
+    """Return the stored record of an operation that was decided before, None for a new one.
+
+    Raises RolledBack when it was rolled back before it came, TransferConflict when its id was
+    used with another body. Neither changes what is stored under the id.
+    """
+    known = book.records.get(operation.transfer_id)
+    if known is None:
+        if isinstance(operation, Rollback) and operation.original_transfer_id == (
+            operation.transfer_id
+        ):
+            raise TransferConflict("a rollback needs an id of its own")
+        return None
+    if known.outcome == "tombstone":
+        raise RolledBack("this transfer was rolled back before it came")
+    if known.fingerprint != mark:
+        raise TransferConflict("this transfer id was used before with another body")
+    return known
+
+
+def answer(record: Record) -> Receipt | Refused:
+    """Return the answer that a record stands for, the same for ever.
+
+    A refusal tells the balances of then; amounts in minor units.
+    """
+    after = record.after
+    if record.refusal is None:
+        return Receipt(
+            transfer_id=record.transfer_id,
+            cash=after.cash,
+            bonus=after.bonus,
+            held=after.held,
+            available=after.available,
+        )
+    refusal = REFUSAL_NAMED[record.refusal]
+    if record.currency is None:
+        return refusal(record.detail or "")
+    return refusal(
+        record.detail or "",
+        currency=record.currency,
+        cash=after.cash,
+        bonus=after.bonus,
+        held=after.held,
+        available=after.available,
+    )
+
+
+def wallet_concerned(operation: Operation, book: Book) -> Wallet | None:
+    """Return whose money an operation is about, None when nobody knows."""
+    match operation:
+        case Deduct() | Credit() | Hold():
+            return book.wallets.get(operation.user_id)
+        case Capture() | Release():
+            source = book.holds.get(operation.hold_id)
+        case Rollback():
+            source = book.records.get(operation.original_transfer_id)
+    return book.wallets.get(source.user_id) if source and source.user_id else None
+
+
+def _deduct(operation: Deduct, book: Book) -> Plan:
+    wallet = _wallet(operation, book)
+    money, amount = wallet.money, operation.amount
+    if operation.kind == "bonus_expiry":
+        # What was staked or converted meanwhile stays with the player.
+        change = Money(bonus=-min(amount, money.bonus))
+    else:
+        cash = min(amount, money.available)
+        bonus = amount - cash
+        spendable = money.bonus if operation.kind in STAKES else 0
+        if bonus > spendable:
+            raise InsufficientFunds(f"{amount} needed, {money.available + spendable} available")
+        change = Money(cash=-cash, bonus=-bonus)
+    return Plan(wallet=wallet, kind=operation.kind, reference=operation.reference, change=change)
+
+
+def _credit(operation: Credit, book: Book) -> Plan:
+    stake = _stake(operation, book)
+    wallet = _wallet(operation, book)
+    amount = operation.amount
+    if stake:
+        # Rounded once, the odd minor unit in the player's favour: as cash.
+        staked = -(stake.change.cash + stake.change.bonus)
+        bonus = amount * -stake.change.bonus // staked if staked else 0
+    elif operation.kind == "bonus" and not operation.bonus_as_cash:
+        bonus = amount
+    else:
+        bonus = 0
+    change = Money(cash=amount - bonus, bonus=bonus)
+    _check_size(wallet.money + change)
+    return Plan(
+        wallet=wallet,
+        kind=operation.kind,
+        reference=operation.reference,
+        change=change,
+        stake_id=operation.stake_transfer_id,
+        won_from_play=_in_play(stake, book, credits_left=0),
+    )
+
+
+def _hold(operation: Hold, book: Book) -> Plan:
+    if operation.hold_id in book.holds:
+        raise TransferConflict("this hold id was used before")
+    wallet = _wallet(operation, book)
+    if operation.amount > wallet.money.available:
+        raise InsufficientFunds(f"{operation.amount} needed, {wallet.money.available} available")
+    return Plan(
+        wallet=wallet,
+        kind=operation.kind,
+        reference=operation.reference,
+        change=Money(held=operation.amount),
+        hold_id=operation.hold_id,
+    )
+
+
+def _capture(operation: Capture, book: Book) -> Plan:
+    hold, wallet = _open_hold(operation.hold_id, book)
+    held = hold.change.held
+    amount = held if operation.amount is None else operation.amount
+    if amount > held:
+        raise HoldExceeded(f"{amount} to be captured, {held} held")
+    return Plan(
+        wallet=wallet,
+        kind=hold.kind,
+        reference=hold.reference,
+        change=Money(cash=-amount, held=-held),
+        hold_id=operation.hold_id,
+    )
+
+
+def _release(operation: Release, book: Book) -> Plan:
+    hold, wallet = _open_hold(operation.hold_id, book)
+    return Plan(
+        wallet=wallet,
+        kind=hold.kind,
+        reference=hold.reference,
+        change=-hold.change,
+        hold_id=operation.hold_id,
+    )
+
+
+def _rollback(operation: Rollback, book: Book) -> Plan:
+    original = book.records.get(operation.original_transfer_id)
+    if original is None:
+        return Plan(buries=operation.original_transfer_id)
+    wallet = wallet_concerned(operation, book)
+    if wallet is None or original.outcome != "applied" or original.transfer_id in book.undone:
+        return Plan(wallet=wallet, outcome="no_effect")
+    _check_undoable(original, book)
+    after = wallet.money + -original.change
+    if after.available < 0 or after.bonus < 0:
+        raise InsufficientFunds("the money of this transfer was spent meanwhile")
+    _check_size(after)
+    stake = book.records.get(original.stake_id) if original.stake_id else None
+    return Plan(
+        wallet=wallet,
+        kind=original.kind,
+        reference=original.reference,
+        change=-original.change,
+        hold_id=original.hold_id,
+        stake_id=original.stake_id,
+        won_from_play=-_in_play(stake, book, credits_left=1),
+    )
+
+
+def _wallet(operation: Deduct | Credit | Hold, book: Book) -> Wallet:
+    wallet = book.wallets.get(operation.user_id)
+    if wallet is None:
+        raise NotFound("this user has no wallet")
+    if wallet.currency != operation.currency:
+        raise CurrencyMismatch(f"the wallet is kept in {wallet.currency}")
+    return wallet
+
+
+def _stake(operation: Credit, book: Book) -> Record | None:
+    """Return the deduction that a credit belongs to.
+
+    None for a stake that nobody took, such as a free round's: its winnings are cash.
+    """
+    stake = book.records.get(operation.stake_transfer_id or "")
+    if stake is None:
+        return None
+    if stake.outcome == "tombstone" or stake.transfer_id in book.undone:
+        raise RolledBack("the stake of this credit was rolled back")
+    if (stake.user_id, stake.verb, stake.outcome) != (
+        operation.user_id, "deduct_balance", "applied",
+    ):  # fmt: skip
+        raise NotFound("this player has no such stake")
+    return stake
+
+
+def _open_hold(hold_id: str, book: Book) -> tuple[Record, Wallet]:
+    hold = book.holds.get(hold_id)
+    wallet = book.wallets.get(hold.user_id) if hold and hold.user_id else None
+    if hold is None or wallet is None:
+        raise NotFound("there is no such hold")
+    if hold_id in book.closed_holds:
+        raise AlreadySettled("this hold was captured or released")
+    return hold, wallet
+
+
+def _check_undoable(original: Record, book: Book) -> None:
+    if original.verb in ("capture", "release", "rollback"):
+        raise AlreadySettled(f"a {original.verb} cannot be rolled back")
+    if original.verb == "hold" and original.hold_id in book.closed_holds:
+        raise AlreadySettled("this hold was captured or released")
+    if original.verb == "deduct_balance" and book.credits_left(original.transfer_id):
+        raise AlreadySettled("this stake was settled: roll its credits back first")
+
+
+def _check_size(after: Money) -> None:
+    if after.cash > AMOUNT_MAX or after.bonus > AMOUNT_MAX:
+        raise BalanceTooLarge(f"no balance may pass {AMOUNT_MAX}")
+
+
+def _in_play(stake: Record | None, book: Book, *, credits_left: int) -> int:
+    """Return the bet's stake if it changes sides now, else 0.
+
+    The first credit of a bet decides it; the rollback of the last one opens it again.
+    """
+    if stake is None or stake.kind != "bet" or book.credits_left(stake.transfer_id) != credits_left:
+        return 0
+    return -(stake.change.cash + stake.change.bonus)
