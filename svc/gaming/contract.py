@@ -10,17 +10,43 @@ from msgspec import Struct
 
 from svc.mesh.contract import Call, Contract, Event, Live, Route
 from svc.mesh.errors import Conflict, Forbidden, NotFound
-from svc.mesh.types import Amount, AmountOrZero, Currency, EventData, Id, Limit, Reply, Request
+from svc.mesh.types import (
+    Amount,
+    AmountOrZero,
+    Currency,
+    EventData,
+    Id,
+    Limit,
+    LocaleTag,
+    Reply,
+    Request,
+)
 
 PrizeKind = Literal["jackpot", "raffle", "tournament"]
 
 
-class ListJackpots(Request, kw_only=True):
-    """Which jackpots there are; `key` is what the live channel asks with."""
+class ListJackpots(Request, frozen=True, kw_only=True):
+    """Which jackpots there are, with names in a language."""
+
+    locale: LocaleTag = "en"
+
+
+class JackpotWin(Struct, frozen=True, kw_only=True):
+    """The last time a pot was won: SHA-256 of "target|salt" is the commitment of that cycle."""
+
+    cycle: int
+    amount: Amount
+    target: Amount
+    salt: str
+    commitment: str
+    won_at: datetime
 
 
 class Jackpot(Struct, frozen=True, kw_only=True):
-    """A progressive pot: its value in whole minor units, and how often it was won."""
+    """A progressive pot: its value in whole minor units, and how often it was won.
+
+    It drops at the latest when its value reaches `cap`; `cycle` counts pots from 1.
+    """
 
     jackpot_id: str
     name: str
@@ -29,20 +55,28 @@ class Jackpot(Struct, frozen=True, kw_only=True):
     seed: AmountOrZero
     wins: int
     commitment: str
+    cap: AmountOrZero = 0
+    cycle: int = 1
+    last_win: JackpotWin | None = None
 
 
-class Jackpots(Reply, kw_only=True):
+class Jackpots(Reply, frozen=True, kw_only=True):
     """All pots: also each frame of the live channel."""
 
     items: list[Jackpot]
 
 
-class ListRaffles(Request, kw_only=True):
-    """Which raffles there are."""
+class ListRaffles(Request, frozen=True, kw_only=True):
+    """Which raffles there are, with names in a language."""
+
+    locale: LocaleTag = "en"
 
 
 class Raffle(Struct, frozen=True, kw_only=True):
-    """A raffle: the seed's commitment is public from the start, the seed after the draw."""
+    """A raffle: the seed's commitment is public from the start, the seed after the draw.
+
+    Each of the winning tickets, `winners` in order, gets `prize`.
+    """
 
     raffle_id: str
     name: str
@@ -57,14 +91,16 @@ class Raffle(Struct, frozen=True, kw_only=True):
     winners: list[str]
 
 
-class Raffles(Reply, kw_only=True):
+class Raffles(Reply, frozen=True, kw_only=True):
     """All raffles."""
 
     items: list[Raffle]
 
 
-class ListTournaments(Request, kw_only=True):
-    """Which tournaments there are."""
+class ListTournaments(Request, frozen=True, kw_only=True):
+    """Which tournaments there are, with names in a language."""
+
+    locale: LocaleTag = "en"
 
 
 class Tournament(Struct, frozen=True, kw_only=True):
@@ -79,13 +115,13 @@ class Tournament(Struct, frozen=True, kw_only=True):
     status: Literal["running", "closed"]
 
 
-class Tournaments(Reply, kw_only=True):
+class Tournaments(Reply, frozen=True, kw_only=True):
     """All tournaments."""
 
     items: list[Tournament]
 
 
-class LeaderboardOf(Request, kw_only=True):
+class LeaderboardOf(Request, frozen=True, kw_only=True):
     """The best of one tournament."""
 
     tournament_id: str
@@ -93,41 +129,45 @@ class LeaderboardOf(Request, kw_only=True):
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """One line of a leaderboard; ties stand in the order in which the score was reached."""
+    """One line of a leaderboard; ties stand in the order in which the score was reached.
+
+    In a raffle the score is the number of tickets; `prize` is what the place won, in minor units.
+    """
 
     place: int
     user_id: Id
     score: AmountOrZero
+    prize: AmountOrZero = 0
 
 
-class Leaderboard(Reply, kw_only=True):
+class Leaderboard(Reply, frozen=True, kw_only=True):
     """The best, in order."""
 
     tournament_id: str
     items: list[Place]
 
 
-class DrawRaffle(Request, kw_only=True):
+class DrawRaffle(Request, frozen=True, kw_only=True):
     """An operator draws a raffle now."""
 
     raffle_id: str
     actor_id: Id | None = None
 
 
-class CloseTournament(Request, kw_only=True):
+class CloseTournament(Request, frozen=True, kw_only=True):
     """An operator closes a tournament now and its prizes are paid."""
 
     tournament_id: str
     actor_id: Id | None = None
 
 
-class Drawn(Reply, kw_only=True):
+class Drawn(Reply, frozen=True, kw_only=True):
     """The prizes that were awarded."""
 
     winners: list[Place]
 
 
-class PrizeAwarded(EventData, kw_only=True):
+class PrizeAwarded(EventData, frozen=True, kw_only=True):
     """A player won: the wallet credits `amount` under `transfer_id`."""
 
     award_id: Id
@@ -139,7 +179,7 @@ class PrizeAwarded(EventData, kw_only=True):
     transfer_id: Id
 
 
-class RaffleTicketsIssued(EventData, kw_only=True):
+class RaffleTicketsIssued(EventData, frozen=True, kw_only=True):
     """A deposit earned raffle tickets."""
 
     raffle_id: str
@@ -148,8 +188,8 @@ class RaffleTicketsIssued(EventData, kw_only=True):
     payment_id: Id
 
 
-class RaffleDrawn(EventData, kw_only=True):
-    """A raffle was drawn; anybody can check it with the revealed seed."""
+class RaffleDrawn(EventData, frozen=True, kw_only=True):
+    """A raffle was drawn; anybody with the tickets can check it with the revealed seed."""
 
     raffle_id: str
     tickets: int
@@ -158,7 +198,7 @@ class RaffleDrawn(EventData, kw_only=True):
     winners: list[str]
 
 
-class TournamentClosed(EventData, kw_only=True):
+class TournamentClosed(EventData, frozen=True, kw_only=True):
     """A tournament ended and its places stand."""
 
     tournament_id: str
@@ -170,7 +210,9 @@ RAFFLE_TICKETS_ISSUED = Event(
     "RaffleTicketsIssuedEvent", "gaming", RaffleTicketsIssued, "A deposit earned tickets."
 )
 RAFFLE_DRAWN = Event("RaffleDrawnEvent", "gaming", RaffleDrawn, "A raffle was drawn.")
-TOURNAMENT_CLOSED = Event("TournamentClosedEvent", "gaming", TournamentClosed, "A tournament ended.")
+TOURNAMENT_CLOSED = Event(
+    "TournamentClosedEvent", "gaming", TournamentClosed, "A tournament ended."
+)
 
 LIST_JACKPOTS = Call(
     "rpc.gaming.v1.list_jackpots", ListJackpots, Jackpots, "List the jackpots.", idempotent=True,
