@@ -9,7 +9,14 @@ from typing import Annotated, Literal, cast
 from msgspec import Meta, Struct
 
 from svc.mesh.contract import Call, Contract, Door, Event, Live, RawMessage, Route
-from svc.mesh.errors import Conflict, Forbidden, IdempotencyMismatch, NotFound, Refused, Unauthenticated
+from svc.mesh.errors import (
+    Conflict,
+    Forbidden,
+    IdempotencyMismatch,
+    NotFound,
+    Refused,
+    Unauthenticated,
+)
 from svc.mesh.types import (
     Amount,
     AmountOrZero,
@@ -34,6 +41,7 @@ BetKind = Literal["single", "accumulator", "system"]
 BetStatus = Literal["pending", "accepted", "rejected", "settled", "cancelled", "cashed_out"]
 OddsPolicy = Literal["none", "higher", "any"]
 BetResult = Literal["won", "lost", "void", "partial"]
+LegResult = Literal["open", "won", "lost", "void", "half_won", "half_lost"]
 
 
 class OddsChanged(Refused):
@@ -44,7 +52,7 @@ class OddsChanged(Refused):
 
 
 class MarketClosed(Refused):
-    """This market takes no bets now."""
+    """The market takes no bets now."""
 
     name = "market-closed"
     status = 409
@@ -71,6 +79,13 @@ class BetRefused(Refused):
     status = 422
 
 
+class CurrencyMismatch(Refused):
+    """The player's wallet is kept in another currency."""
+
+    name = "currency-mismatch"
+    status = 422
+
+
 class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One leg of a slip, with the odds that the player saw."""
 
@@ -81,7 +96,7 @@ class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     odds: OddsText
 
 
-class PlaceBet(Request, kw_only=True):
+class PlaceBet(Request, frozen=True, kw_only=True):
     """A slip: the stake in minor units, per line for systems."""
 
     user_id: Id
@@ -95,7 +110,7 @@ class PlaceBet(Request, kw_only=True):
     each_way: bool = False
 
 
-class BetAccepted(Reply, kw_only=True):
+class BetAccepted(Reply, frozen=True, kw_only=True):
     """The bet as it was struck: odds as decimal text, money in minor units."""
 
     bet_id: Id
@@ -114,11 +129,11 @@ class Leg(Struct, frozen=True, kw_only=True):
     specifiers: str
     outcome_id: str
     odds: str
-    result: Literal["open", "won", "lost", "void", "half_won", "half_lost"]
+    result: LegResult
     name: str = ""
 
 
-class Bet(Reply, kw_only=True):
+class Bet(Reply, frozen=True, kw_only=True):
     """A bet with its legs; payout is None until it is settled."""
 
     bet_id: Id
@@ -135,14 +150,14 @@ class Bet(Reply, kw_only=True):
     settled_at: datetime | None
 
 
-class BetOf(Request, kw_only=True):
+class BetOf(Request, frozen=True, kw_only=True):
     """One of the player's own bets."""
 
     user_id: Id
     bet_id: Id
 
 
-class BetsOf(Request, kw_only=True):
+class BetsOf(Request, frozen=True, kw_only=True):
     """A page of the player's bets, newest first."""
 
     user_id: Id
@@ -151,7 +166,7 @@ class BetsOf(Request, kw_only=True):
     cursor: Annotated[str, Meta(max_length=64)] | None = None
 
 
-class Bets(Reply, kw_only=True):
+class Bets(Reply, frozen=True, kw_only=True):
     """A page of bets."""
 
     items: list[Bet]
@@ -188,7 +203,7 @@ class Fixture(Struct, frozen=True, kw_only=True):
     score: str
 
 
-class EventsWith(Request, kw_only=True):
+class EventsWith(Request, frozen=True, kw_only=True):
     """Which events."""
 
     status: EventStatus | None = None
@@ -196,19 +211,19 @@ class EventsWith(Request, kw_only=True):
     limit: Limit = 100
 
 
-class Fixtures(Reply, kw_only=True):
+class Fixtures(Reply, frozen=True, kw_only=True):
     """The events found, by start time."""
 
     items: list[Fixture]
 
 
-class EventOf(Request, kw_only=True):
+class EventOf(Request, frozen=True, kw_only=True):
     """One event."""
 
     event_id: ShortText
 
 
-class EventDetail(Reply, kw_only=True):
+class EventDetail(Reply, frozen=True, kw_only=True):
     """An event with its markets, outcomes and odds: also each frame of the odds channel."""
 
     event_id: str
@@ -221,7 +236,7 @@ class EventDetail(Reply, kw_only=True):
     version: int
 
 
-class Liabilities(Request, kw_only=True):
+class Liabilities(Request, frozen=True, kw_only=True):
     """What the house could have to pay."""
 
     actor_id: Id | None = None
@@ -236,13 +251,13 @@ class Liability(Struct, frozen=True, kw_only=True):
     potential_payout: AmountOrZero
 
 
-class LiabilityReport(Reply, kw_only=True):
+class LiabilityReport(Reply, frozen=True, kw_only=True):
     """The open risk by currency."""
 
     items: list[Liability]
 
 
-class BetPlaced(EventData, kw_only=True):
+class BetPlaced(EventData, frozen=True, kw_only=True):
     """A bet was accepted and its stake deducted."""
 
     bet_id: Id
@@ -257,7 +272,7 @@ class BetPlaced(EventData, kw_only=True):
     stake_transfer_id: Id
 
 
-class BetSettled(EventData, kw_only=True):
+class BetSettled(EventData, frozen=True, kw_only=True):
     """A bet was decided: the wallet credits `payout` under `transfer_id` (0: nothing to pay)."""
 
     bet_id: Id
@@ -271,7 +286,7 @@ class BetSettled(EventData, kw_only=True):
     stake_transfer_id: Id
 
 
-class BetCancelled(EventData, kw_only=True):
+class BetCancelled(EventData, frozen=True, kw_only=True):
     """A bet was voided: the wallet gives `refund` back under `transfer_id`."""
 
     bet_id: Id
@@ -284,7 +299,7 @@ class BetCancelled(EventData, kw_only=True):
     stake_transfer_id: Id
 
 
-class BetRejected(EventData, kw_only=True):
+class BetRejected(EventData, frozen=True, kw_only=True):
     """A bet was refused after it was taken in; no money moved."""
 
     bet_id: Id
@@ -309,8 +324,8 @@ GET_EVENT = Call(
 PLACE_BET = Call(
     "rpc.sportsbook.v1.place_bet", PlaceBet, BetAccepted, "Place a bet.",
     refuses=(
-        OddsChanged, MarketClosed, LimitExceeded, SelfExcluded, BetRefused, NotFound, Conflict,
-        IdempotencyMismatch,
+        OddsChanged, MarketClosed, LimitExceeded, SelfExcluded, BetRefused, CurrencyMismatch,
+        NotFound, Conflict, IdempotencyMismatch,
     ),
     idempotent=True, deadline_ms=3_000,
     route=Route(

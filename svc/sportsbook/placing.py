@@ -1,0 +1,275 @@
+"""How a bet is struck: checked and written as pending, paid, accepted; or refused for good.
+
+Pending is durable: while the wallet's answer is unknown, the wallet is asked again under the same
+transfer id, by the client's retry or by the sweep, and nothing is guessed. The bet is accepted at
+the price that was checked when it was written, however the odds moved meanwhile.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from svc.mesh.context import Context
+from svc.mesh.database import Tx
+from svc.mesh.errors import (
+    Conflict,
+    IdempotencyMismatch,
+    NotFound,
+    Refused,
+    TimedOut,
+    Unavailable,
+)
+from svc.sportsbook import (
+    house,
+    rules,
+    settling,
+    store_bets,
+    store_events,
+    store_players,
+)
+from svc.sportsbook.contract import (
+    BET_PLACED,
+    BET_REJECTED,
+    PLACE_BET,
+    BetAccepted,
+    BetPlaced,
+    BetRefused,
+    BetRejected,
+    CurrencyMismatch,
+    PlaceBet,
+)
+from svc.sportsbook.rules import Key
+from svc.sportsbook.store_bets import BetRow
+from svc.wallet import contract as wallet
+
+SWEEP_BATCH = 50
+GIVEN_UP = "the bet waited too long for the wallet and was given up; no money moved"
+
+
+async def place(slip: PlaceBet, context: Context) -> BetAccepted:
+    """Strike a bet, or go on with the one that this key began; raises the call's refusals.
+
+    Unavailable or TimedOut mean that the bet is pending: ask again with the same key.
+    """
+    keys = rules.checked_slip(slip)
+    async with context.transaction() as tx:
+        bet = await _written(slip, keys, tx)
+    return await finish(bet, context)
+
+
+async def finish(bet: BetRow, context: Context) -> BetAccepted:
+    """Bring a bet from pending to accepted or rejected; a finished one gives its answer again."""
+    if bet.status == "rejected":
+        raise stored_refusal(bet)
+    if bet.status != "pending":
+        return _answer(bet)
+    if bet.expired_at is not None:
+        return await _give_up(bet, context)
+    try:
+        await context.call(
+            wallet.DEDUCT_BALANCE,
+            wallet.Transfer(
+                transfer_id=bet.stake_transfer_id,
+                user_id=bet.user_id,
+                amount=bet.stake,
+                currency=bet.currency,
+                kind="bet",
+                reference=bet.bet_id,
+            ),
+        )
+    except Refused as refusal:
+        return await _reject(bet, _as_ours(refusal), context)
+    except TimedOut as unknown:
+        raise TimedOut(_pending(bet)) from unknown
+    except Unavailable as away:
+        raise Unavailable(_pending(bet)) from away
+    return await _accept(bet, context)
+
+
+async def sweep(context: Context) -> None:
+    """Finish bets that still wait for the wallet; those that are too old are given up."""
+    now = context.now()
+    async with context.transaction() as tx:
+        waiting = await store_bets.pending(tx, now - house.PENDING_RETRY, SWEEP_BATCH)
+    for bet in waiting:
+        try:
+            if bet.placed_at < now - house.PENDING_GIVEN_UP or bet.expired_at is not None:
+                await _give_up(bet, context)
+            else:
+                await finish(bet, context)
+        except Refused as refusal:
+            context.log.info("pending bet rejected", bet_id=bet.bet_id, reason=refusal.name)
+        except Unavailable:
+            context.log.warning("the wallet is away, pending bets wait", waiting=len(waiting))
+            return
+
+
+def stored_refusal(bet: BetRow) -> Refused:
+    """Return the refusal that a rejected bet was given, as it was given."""
+    stored = msgspec.json.decode(bet.refusal or "{}", type=dict[str, Any])
+    members: dict[str, object] = stored.get("members", {})
+    for kind in PLACE_BET.refuses:
+        if kind.name == stored.get("name"):
+            return kind(str(stored["detail"]), **members)
+    return Conflict(str(stored.get("detail", "")), **members)
+
+
+async def _written(slip: PlaceBet, keys: list[Key], tx: Tx) -> BetRow:
+    """Return the bet that this key stands for: the one that is there, or a new pending one."""
+    digest = request_hash(slip)
+    await store_players.ensure(tx, slip.user_id)
+    player = await store_players.lock(tx, slip.user_id)
+    known = await store_bets.by_key(tx, slip.user_id, slip.idempotency_key)
+    if known is not None:
+        if known.request_hash != digest:
+            raise IdempotencyMismatch
+        return known
+    context = tx.context
+    now, limits = context.now(), house.limits(context)
+    rules.check_player(player.excluded_until, now)
+    odds = await _current_odds(slip, keys, now, tx)
+    rules.check_stake(slip.stake, limits, watched=player.watched_since is not None)
+    for limit in await store_players.limits(tx, slip.user_id, now):
+        since = rules.period_start(limit.period, now)
+        await store_players.check_limit(tx, slip.user_id, limit, since, slip.stake)
+    bet = BetRow(
+        bet_id=context.new_id(),
+        user_id=slip.user_id,
+        request_hash=digest,
+        kind=slip.kind,
+        stake=slip.stake,
+        currency=slip.currency,
+        odds=rules.total_odds(odds),
+        potential_payout=rules.potential_payout(slip.stake, odds, limits),
+        status="pending",
+        stake_transfer_id=context.new_id(),
+        rollback_transfer_id=context.new_id(),
+        placed_at=now,
+    )
+    await store_bets.insert(tx, bet, slip.idempotency_key, odds, keys)
+    return bet
+
+
+async def _current_odds(slip: PlaceBet, keys: list[Key], now: datetime, tx: Tx) -> list[Decimal]:
+    """Return the odds at which the bet is struck; raises NotFound, MarketClosed, OddsChanged."""
+    offers = await store_events.lock_offers(tx, keys)
+    for event_id, market_id, specifiers, outcome_id in keys:
+        if (event_id, market_id, specifiers, outcome_id) not in offers:
+            raise NotFound(
+                f"there is no outcome {outcome_id} of market {market_id} ({specifiers or 'plain'})"
+                f" on {event_id}"
+            )
+    current = [rules.check_open(key, offers[key], now) for key in keys]
+    wanted = [Decimal(selection.odds) for selection in slip.selections]
+    rules.check_prices(slip.odds_policy, wanted, current)
+    return current
+
+
+def request_hash(slip: PlaceBet) -> bytes:
+    """Return the hash of what was asked for, without the key that it was asked under."""
+    body = msgspec.structs.replace(slip, idempotency_key="-")
+    return sha256(msgspec.json.encode(body)).digest()
+
+
+async def _accept(bet: BetRow, context: Context) -> BetAccepted:
+    """Accept a paid bet and announce it, in one transaction."""
+    async with context.transaction() as tx:
+        accepted = await store_bets.accept(tx, bet.bet_id, context.now())
+        if accepted:
+            legs = (await store_bets.legs(tx, [bet.bet_id]))[bet.bet_id]
+            await tx.publish(
+                BET_PLACED,
+                BetPlaced(
+                    bet_id=bet.bet_id,
+                    user_id=bet.user_id,
+                    kind=bet.kind,
+                    stake=bet.stake,
+                    currency=bet.currency,
+                    odds=rules.odds_text(bet.odds),
+                    potential_payout=bet.potential_payout,
+                    legs=len(legs),
+                    event_ids=[leg.event_id for leg in legs],
+                    stake_transfer_id=bet.stake_transfer_id,
+                ),
+                subject=bet.bet_id,
+            )
+            # Results may have come while the wallet was asked.
+            await settling.decide(tx, [bet.bet_id])
+    return _answer(bet) if accepted else await _as_it_stands(bet, context)
+
+
+async def _reject(bet: BetRow, refusal: Refused, context: Context) -> BetAccepted:
+    """Reject a bet for good and raise the refusal, unless it was accepted meanwhile."""
+    stored = {"name": refusal.name, "detail": refusal.detail, "members": refusal.members}
+    async with context.transaction() as tx:
+        rejected = await store_bets.reject(tx, bet.bet_id, stored)
+        if rejected:
+            await tx.publish(
+                BET_REJECTED,
+                BetRejected(bet_id=bet.bet_id, user_id=bet.user_id, reason=refusal.name),
+                subject=bet.bet_id,
+            )
+    if rejected:
+        raise refusal
+    return await _as_it_stands(bet, context)
+
+
+async def _give_up(bet: BetRow, context: Context) -> BetAccepted:
+    """Undo a bet whose price is too old: no acceptance from here on, then roll the stake back.
+
+    The rollback holds for ever, also when the deduction never arrived or arrives later.
+    """
+    async with context.transaction() as tx:
+        given_up = await store_bets.expire(tx, bet.bet_id, context.now())
+    if not given_up:
+        return await _as_it_stands(bet, context)
+    await context.call(
+        wallet.ROLLBACK,
+        wallet.Rollback(
+            transfer_id=bet.rollback_transfer_id, original_transfer_id=bet.stake_transfer_id
+        ),
+    )
+    return await _reject(bet, Conflict(GIVEN_UP), context)
+
+
+async def _as_it_stands(bet: BetRow, context: Context) -> BetAccepted:
+    """Answer from what somebody else, who worked on the same bet, has made of it."""
+    async with context.transaction() as tx:
+        now = await store_bets.by_id(tx, bet.bet_id)
+    if now is None or now.status == "pending":
+        raise Unavailable(_pending(bet))
+    return await finish(now, context)
+
+
+def _answer(bet: BetRow) -> BetAccepted:
+    """Return the answer to a struck bet: the same for every repetition, settled or not."""
+    return BetAccepted(
+        bet_id=bet.bet_id,
+        status="accepted",
+        stake=bet.stake,
+        odds=rules.odds_text(bet.odds),
+        potential_payout=bet.potential_payout,
+        placed_at=bet.placed_at,
+    )
+
+
+def _pending(bet: BetRow) -> str:
+    return (
+        f"the wallet did not answer; bet {bet.bet_id} is pending:"
+        " ask again with the same Idempotency-Key"
+    )
+
+
+def _as_ours(refusal: Refused) -> Refused:
+    """Return the wallet's refusal in the words of our contract."""
+    members = refusal.members
+    if isinstance(refusal, wallet.CurrencyMismatch):
+        return CurrencyMismatch(refusal.detail, **members)
+    if isinstance(refusal, wallet.InsufficientFunds):
+        return BetRefused(refusal.detail, **members)
+    if isinstance(refusal, NotFound):  # money makes the wallet: none yet means no money either
+        return BetRefused("there is no money in this wallet yet")
+    return Conflict(refusal.detail, **members)

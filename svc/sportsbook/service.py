@@ -1,0 +1,257 @@
+"""sportsbook, as the mesh runs it: what it hears and calls, then one handler for each."""
+
+import asyncio
+import hmac
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from svc.identity import contract as identity
+from svc.mesh.context import Context
+from svc.mesh.contract import RawMessage
+from svc.mesh.database import Tx
+from svc.mesh.envelope import CloudEvent
+from svc.mesh.errors import Invalid, NotFound, Unauthenticated, Unavailable
+from svc.mesh.service import Hear, Service
+from svc.mesh.types import Empty
+from svc.payment import contract as payment
+from svc.scheduler import contract as scheduler
+from svc.sportsbook import feed, placing, rules, store_bets, store_events, store_players, view
+from svc.sportsbook.contract import (
+    BET_CANCELLED,
+    BET_PLACED,
+    BET_SETTLED,
+    GET_BET,
+    GET_EVENT,
+    INGEST,
+    LIABILITIES,
+    LIST_BETS,
+    LIST_EVENTS,
+    PLACE_BET,
+    SPORTSBOOK,
+    Bet,
+    BetAccepted,
+    BetCancelled,
+    BetOf,
+    BetPlaced,
+    Bets,
+    BetSettled,
+    BetsOf,
+    EventDetail,
+    EventOf,
+    EventsWith,
+    Fixtures,
+    Liabilities,
+    LiabilityReport,
+    PlaceBet,
+)
+from svc.sportsbook.names import NAMESPACE
+from svc.sportsbook.store_players import PlayerLimit
+from svc.wallet import contract as wallet
+
+sportsbook = Service(
+    SPORTSBOOK,
+    hears=(
+        Hear(identity.USER_REGISTERED, "know the player's language"),
+        Hear(identity.PROFILE_UPDATED, "know the player's language"),
+        Hear(identity.LIMIT_CHANGED, "hold stakes against the player's own limits"),
+        Hear(identity.SELF_EXCLUDED, "refuse bets of excluded players"),
+        Hear(BET_PLACED, "own topic: the open risk changed"),
+        Hear(BET_SETTLED, "own topic: the open risk changed"),
+        Hear(BET_CANCELLED, "own topic: the open risk changed"),
+        Hear(payment.PAYMENT_REFUNDED, "watch players whose deposits went back: lower stakes"),
+        Hear(
+            scheduler.JOB_DUE,
+            "finish what waits: bets without the wallet's answer, messages of the feed",
+            only=lambda due: due.service == "sportsbook",
+        ),
+    ),
+    calls=(wallet.DEDUCT_BALANCE, wallet.ROLLBACK, identity.AUTHORIZE),
+    asks=(scheduler.JOB_REQUESTED,),
+    database=True,
+    cache=True,
+    localizes=(NAMESPACE,),
+)
+
+SWEEP = scheduler.JobRequested(service="sportsbook", name="sweep", cron="*/10 * * * * *")
+RISK_KEY = "liabilities"
+RISK_CACHED_S = 60
+
+_background: set[asyncio.Task[None]] = set()
+
+
+@sportsbook.answers(LIST_EVENTS)
+async def list_events(request: EventsWith, context: Context) -> Fixtures:
+    async with context.transaction() as tx:
+        found = await store_events.events(tx, request.status, request.sport, request.limit)
+    return Fixtures(items=found)
+
+
+@sportsbook.answers(GET_EVENT)
+async def get_event(request: EventOf, context: Context) -> EventDetail:
+    if not rules.is_event_id(request.event_id):
+        raise NotFound(f"there is no event {request.event_id}")
+    return await context.cache.read_through(
+        view.cache_key(request.event_id),
+        EventDetail,
+        partial(view.detail, request.event_id, context),
+        ttl_s=view.CACHED_S,
+    )
+
+
+@sportsbook.answers(PLACE_BET)
+async def place_bet(request: PlaceBet, context: Context) -> BetAccepted:
+    return await placing.place(request, context)
+
+
+@sportsbook.answers(LIST_BETS)
+async def list_bets(request: BetsOf, context: Context) -> Bets:
+    before = None if request.cursor is None else _bet_id(request.cursor)
+    async with context.transaction() as tx:
+        rows = await store_bets.page(tx, request.user_id, request.status, before, request.limit + 1)
+        legs = await store_bets.legs(tx, [row.bet_id for row in rows])
+        locale = await store_players.locale(tx, request.user_id)
+    shown = rows[: request.limit]
+    more = len(rows) > request.limit
+    return Bets(
+        items=await view.bets(shown, legs, locale, context),
+        next_cursor=shown[-1].bet_id if more else None,
+    )
+
+
+def _bet_id(cursor: str) -> str:
+    try:
+        return str(UUID(cursor))
+    except ValueError:
+        raise Invalid("cursor is not one that was given out") from None
+
+
+@sportsbook.answers(GET_BET)
+async def get_bet(request: BetOf, context: Context) -> Bet:
+    async with context.transaction() as tx:
+        row = await store_bets.by_id(tx, request.bet_id, request.user_id)
+        if row is None:
+            raise NotFound(f"there is no bet {request.bet_id}")
+        legs = await store_bets.legs(tx, [row.bet_id])
+        locale = await store_players.locale(tx, request.user_id)
+    return (await view.bets([row], legs, locale, context))[0]
+
+
+@sportsbook.answers(INGEST)
+async def ingest(request: RawMessage, context: Context) -> Empty:
+    told = request.headers.get("x-access-token", "")
+    if not hmac.compare_digest(told.encode(), context.setting("BETRADAR_TOKEN").encode()):
+        raise Unauthenticated("the feed's access token is missing or wrong")
+    await feed.take_in(request.body, context)
+    return Empty()
+
+
+@sportsbook.answers(LIABILITIES)
+async def liabilities(request: Liabilities, context: Context) -> LiabilityReport:
+    await identity.require_permission(context, request.actor_id, "sportsbook.liabilities")
+
+    async def load() -> LiabilityReport:
+        async with context.transaction() as tx:
+            return LiabilityReport(items=await store_bets.liabilities(tx))
+
+    return await context.cache.read_through(RISK_KEY, LiabilityReport, load, ttl_s=RISK_CACHED_S)
+
+
+@sportsbook.hears(identity.USER_REGISTERED)
+async def know_player(event: CloudEvent[identity.UserRegistered], tx: Tx, context: Context) -> None:
+    _ = context
+    await store_players.set_locale(tx, event.data.user_id, event.data.locale)
+
+
+@sportsbook.hears(identity.PROFILE_UPDATED)
+async def follow_profile(
+    event: CloudEvent[identity.ProfileUpdated], tx: Tx, context: Context
+) -> None:
+    _ = context
+    await store_players.set_locale(tx, event.data.user_id, event.data.locale)
+
+
+@sportsbook.hears(identity.LIMIT_CHANGED)
+async def follow_limit(event: CloudEvent[identity.LimitChanged], tx: Tx, context: Context) -> None:
+    _ = context
+    data = event.data
+    limit = PlayerLimit(kind=data.kind, period=data.period, amount=data.amount)
+    await store_players.ensure(tx, data.user_id)
+    await store_players.put_limit(tx, data.user_id, limit, event.time, data.effective_at)
+
+
+@sportsbook.hears(identity.SELF_EXCLUDED)
+async def exclude_player(
+    event: CloudEvent[identity.SelfExcludedData], tx: Tx, context: Context
+) -> None:
+    _ = context
+    await store_players.exclude(tx, event.data.user_id, event.data.until)
+
+
+async def _risk_changed(event: CloudEvent[Any], tx: Tx, context: Context) -> None:
+    """Forget the cached risk: the next look at it sums anew."""
+    _ = event
+    tx.after_commit(partial(context.cache.delete, RISK_KEY))
+
+
+@sportsbook.hears(BET_PLACED)
+async def risk_rises(event: CloudEvent[BetPlaced], tx: Tx, context: Context) -> None:
+    await _risk_changed(event, tx, context)
+
+
+@sportsbook.hears(BET_SETTLED)
+async def risk_falls(event: CloudEvent[BetSettled], tx: Tx, context: Context) -> None:
+    await _risk_changed(event, tx, context)
+
+
+@sportsbook.hears(BET_CANCELLED)
+async def risk_is_gone(event: CloudEvent[BetCancelled], tx: Tx, context: Context) -> None:
+    await _risk_changed(event, tx, context)
+
+
+@sportsbook.hears(payment.PAYMENT_REFUNDED)
+async def watch_player(
+    event: CloudEvent[payment.PaymentRefunded], tx: Tx, context: Context
+) -> None:
+    _ = context
+    await store_players.watch(tx, event.data.user_id, event.time)
+
+
+@sportsbook.hears(scheduler.JOB_DUE)
+async def job_due(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context) -> None:
+    if event.data.name == SWEEP.name:
+        # After the commit: no transaction stays open while the wallet is asked.
+        tx.after_commit(partial(_sweep, context))
+
+
+async def _sweep(context: Context) -> None:
+    """Finish what waits; what fails now waits for the next time."""
+    try:
+        await feed.sweep(context)
+        await placing.sweep(context)
+    except Unavailable as failure:
+        context.log.warning("sweep broke off", cause=failure.detail)
+    except Exception:
+        context.log.exception("sweep failed")
+
+
+@sportsbook.on_start
+async def ask_for_jobs(context: Context) -> None:
+    async with context.transaction() as tx:
+        await tx.publish(scheduler.JOB_REQUESTED, SWEEP, subject="sportsbook.sweep")
+
+
+@sportsbook.on_start
+async def sweep_once(context: Context) -> None:
+    """Finish what the last run left, beside the start: the wallet may start later than this."""
+    task = asyncio.create_task(_sweep(context.spawn()))
+    _background.add(task)
+    task.add_done_callback(_background.discard)
+
+
+@sportsbook.on_stop
+async def stop_background(context: Context) -> None:
+    _ = context
+    for task in _background:
+        task.cancel()
+    await asyncio.gather(*_background, return_exceptions=True)

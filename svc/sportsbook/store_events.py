@@ -1,0 +1,368 @@
+"""The SQL of events, markets, outcomes and producers: one function per statement."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from asyncpg import Record
+from msgspec import Struct
+
+from svc.mesh.database import Tx
+from svc.sportsbook.contract import EventStatus, Fixture, MarketStatus
+from svc.sportsbook.rules import Key, Offer
+from svc.sportsbook.uof_messages import (
+    Alive,
+    BetSettlement,
+    FixtureDocument,
+    MarketOdds,
+    MarketResult,
+)
+
+MarketKey = tuple[int, str]
+
+
+class EventRow(Struct, frozen=True, kw_only=True):
+    """An event as it is stored."""
+
+    event_id: str
+    sport: str
+    home: str
+    away: str
+    name: str
+    starts_at: datetime | None
+    status: EventStatus
+    score: str
+    status_ms: int
+    fixture_changed_ms: int
+    fixture_generated_at: datetime | None
+    version: int
+
+
+class ClockRow(Struct, frozen=True, kw_only=True):
+    """A market of an event as one producer left it; `producer` last set the market's state."""
+
+    market_id: int
+    specifiers: str
+    status: MarketStatus
+    producer: int
+    applied_ms: int
+    handed_over: bool
+
+
+EVENT_COLUMNS = (
+    "event_id, sport, home, away, name, starts_at, status, score, status_ms, fixture_changed_ms,"
+    " fixture_generated_at, version"
+)
+
+
+def _event(row: Record) -> EventRow:
+    return EventRow(**dict(row))
+
+
+async def lock_event(tx: Tx, event_id: str) -> EventRow:
+    """Lock an event for the rest of the transaction, make it if need be, raise its version.
+
+    Messages about one event are worked on one after the other because of this lock.
+    """
+    row = await tx.fetchrow(
+        "INSERT INTO event (event_id) VALUES ($1) ON CONFLICT (event_id)"  # noqa: S608 - a constant
+        f" DO UPDATE SET version = event.version + 1 RETURNING {EVENT_COLUMNS}",
+        event_id,
+    )
+    assert row is not None
+    return _event(row)
+
+
+async def event(tx: Tx, event_id: str) -> EventRow | None:
+    """Return an event, or None."""
+    row = await tx.fetchrow(
+        f"SELECT {EVENT_COLUMNS} FROM event WHERE event_id = $1",  # noqa: S608 - a constant
+        event_id,
+    )
+    return None if row is None else _event(row)
+
+
+async def events(tx: Tx, status: str | None, sport: str | None, limit: int) -> list[Fixture]:
+    """Return events by start time, those without one last."""
+    rows = await tx.fetch(
+        """
+        SELECT event_id, sport, name, starts_at, status, score
+        FROM event
+        WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR lower(sport) = lower($2))
+        ORDER BY starts_at NULLS LAST, event_id
+        LIMIT $3
+        """,
+        status,
+        sport,
+        limit,
+    )
+    return [Fixture(**dict(row)) for row in rows]
+
+
+async def set_event_status(
+    tx: Tx, event_id: str, status: str | None, score: str | None, at_ms: int
+) -> None:
+    """Record where an event stands; None leaves a field as it is."""
+    await tx.execute(
+        """
+        UPDATE event
+        SET status = coalesce($2, status), score = coalesce($3, score), status_ms = $4
+        WHERE event_id = $1
+        """,
+        event_id,
+        status,
+        score,
+        at_ms,
+    )
+
+
+async def set_fixture(tx: Tx, document: FixtureDocument, name: str) -> None:
+    """Record who plays whom, when and in which sport; empty fields leave what was known."""
+    await tx.execute(
+        """
+        UPDATE event
+        SET sport = coalesce(nullif($2, ''), sport), home = coalesce(nullif($3, ''), home),
+            away = coalesce(nullif($4, ''), away), name = coalesce(nullif($5, ''), name),
+            starts_at = coalesce($6, starts_at),
+            status = CASE WHEN status IN ('not_started', 'cancelled', 'postponed', 'delayed')
+                          THEN coalesce($7, status) ELSE status END,
+            fixture_generated_at = $8
+        WHERE event_id = $1
+        """,
+        document.event_id,
+        document.sport,
+        document.home,
+        document.away,
+        name,
+        document.start_time,
+        document.status,
+        document.generated_at,
+    )
+
+
+async def change_fixture(
+    tx: Tx, event_id: str, starts_at: datetime | None, status: str | None, at_ms: int
+) -> None:
+    """Record a new start time or status; None leaves a field as it is."""
+    await tx.execute(
+        """
+        UPDATE event
+        SET starts_at = coalesce($2, starts_at), status = coalesce($3, status),
+            fixture_changed_ms = $4
+        WHERE event_id = $1
+        """,
+        event_id,
+        starts_at,
+        status,
+        at_ms,
+    )
+
+
+async def clocks(tx: Tx, event_id: str, producer: int) -> dict[MarketKey, ClockRow]:
+    """Return the event's markets with the time of this producer's last message (0: none yet)."""
+    rows = await tx.fetch(
+        """
+        SELECT m.market_id, m.specifiers, m.status, m.producer,
+               coalesce(c.applied_ms, 0) AS applied_ms,
+               coalesce(c.handed_over, false) AS handed_over
+        FROM market m
+        LEFT JOIN market_clock c ON c.event_id = m.event_id AND c.market_id = m.market_id
+             AND c.specifiers = m.specifiers AND c.producer = $2
+        WHERE m.event_id = $1
+        """,
+        event_id,
+        producer,
+    )
+    return {(row["market_id"], row["specifiers"]): ClockRow(**dict(row)) for row in rows}
+
+
+async def put_markets(
+    tx: Tx, event_id: str, producer: int, markets: Sequence[tuple[int, str, MarketStatus]]
+) -> None:
+    """Set the status of markets; one whose results are known stays settled."""
+    await tx.executemany(
+        """
+        INSERT INTO market (event_id, market_id, specifiers, status, producer)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (event_id, market_id, specifiers) DO UPDATE
+        SET status = CASE WHEN market.decided THEN market.status ELSE excluded.status END,
+            producer = excluded.producer
+        """,
+        [
+            (event_id, market_id, specifiers, status, producer)
+            for market_id, specifiers, status in markets
+        ],
+    )
+
+
+async def stop_markets(
+    tx: Tx, event_id: str, status: MarketStatus, markets: Sequence[MarketKey]
+) -> None:
+    """Take markets off sale; only those that are active."""
+    await tx.executemany(
+        """
+        UPDATE market SET status = $4
+        WHERE event_id = $1 AND market_id = $2 AND specifiers = $3 AND status = 'active'
+        """,
+        [(event_id, market_id, specifiers, status) for market_id, specifiers in markets],
+    )
+
+
+async def put_clocks(
+    tx: Tx, event_id: str, producer: int, at_ms: int, markets: Sequence[tuple[int, str, bool]]
+) -> None:
+    """Record that a producer's message of this time was applied to these markets."""
+    await tx.executemany(
+        """
+        INSERT INTO market_clock
+            (event_id, market_id, specifiers, producer, applied_ms, handed_over)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (event_id, market_id, specifiers, producer) DO UPDATE
+        SET applied_ms = excluded.applied_ms, handed_over = excluded.handed_over
+        """,
+        [
+            (event_id, market_id, specifiers, producer, at_ms, over)
+            for market_id, specifiers, over in markets
+        ],
+    )
+
+
+async def put_outcomes(tx: Tx, event_id: str, markets: Sequence[MarketOdds]) -> None:
+    """Set the prices of the outcomes that a message lists."""
+    await tx.executemany(
+        """
+        INSERT INTO outcome (event_id, market_id, specifiers, outcome_id, odds, active)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (event_id, market_id, specifiers, outcome_id) DO UPDATE
+        SET odds = coalesce(excluded.odds, outcome.odds), active = excluded.active
+        """,
+        [
+            (
+                event_id,
+                market.id,
+                market.specifiers,
+                each.id,
+                each.odds,
+                each.active and each.odds is not None,
+            )
+            for market in markets
+            for each in market.outcomes
+        ],
+    )
+
+
+async def drop_outcomes(tx: Tx, event_id: str, markets: Sequence[MarketOdds]) -> None:
+    """Take off the outcomes that a market's message no longer lists."""
+    await tx.executemany(
+        """
+        UPDATE outcome SET active = false
+        WHERE event_id = $1 AND market_id = $2 AND specifiers = $3
+          AND active AND NOT (outcome_id = ANY ($4::text[]))
+        """,
+        [
+            (event_id, market.id, market.specifiers, [each.id for each in market.outcomes])
+            for market in markets
+        ],
+    )
+
+
+async def close_markets(tx: Tx, settlement: BetSettlement, markets: Sequence[MarketResult]) -> None:
+    """Mark markets as settled: their results are known."""
+    await tx.executemany(
+        """
+        INSERT INTO market (event_id, market_id, specifiers, status, producer, decided)
+        VALUES ($1, $2, $3, 'settled', $4, true)
+        ON CONFLICT (event_id, market_id, specifiers) DO UPDATE
+        SET status = 'settled', decided = true
+        """,
+        [
+            (settlement.event_id, market.id, market.specifiers, settlement.product)
+            for market in markets
+        ],
+    )
+
+
+async def put_results(tx: Tx, settlement: BetSettlement, markets: Sequence[MarketResult]) -> None:
+    """Record the results of outcomes, unless newer ones are there."""
+    await tx.executemany(
+        """
+        INSERT INTO outcome (event_id, market_id, specifiers, outcome_id, active,
+                             result, void_factor, dead_heat_factor, settled_ms)
+        VALUES ($1, $2, $3, $4, false, $5, $6, $7, $8)
+        ON CONFLICT (event_id, market_id, specifiers, outcome_id) DO UPDATE
+        SET result = excluded.result, void_factor = excluded.void_factor,
+            dead_heat_factor = excluded.dead_heat_factor, settled_ms = excluded.settled_ms
+        WHERE coalesce(outcome.settled_ms, 0) <= excluded.settled_ms
+        """,
+        [
+            (
+                settlement.event_id, market.id, market.specifiers, each.id,
+                each.result, each.void_factor, each.dead_heat_factor, settlement.timestamp,
+            )
+            for market in markets
+            for each in market.outcomes
+        ],
+    )  # fmt: skip
+
+
+async def markets(tx: Tx, event_id: str) -> list[Record]:
+    """Return an event's outcomes with their markets: a market without outcomes has one row."""
+    return await tx.fetch(
+        """
+        SELECT m.market_id, m.specifiers, m.status, o.outcome_id, o.odds, o.active
+        FROM market m
+        LEFT JOIN outcome o USING (event_id, market_id, specifiers)
+        WHERE event_id = $1
+        ORDER BY m.market_id, m.specifiers, length(o.outcome_id), o.outcome_id
+        """,
+        event_id,
+    )
+
+
+async def lock_offers(tx: Tx, keys: Sequence[Key]) -> dict[Key, Offer]:
+    """Return what stands behind selections, and keep it so until the transaction ends.
+
+    Share locks on market and outcome: the price that is checked is the price in force when the
+    bet is written, and a settlement either comes before (and is seen here) or sees the bet.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT m.event_id, m.market_id, m.specifiers, o.outcome_id, o.odds, o.active,
+               o.result IS NOT NULL AS decided, m.status AS market_status, m.producer,
+               e.status AS event_status, e.starts_at
+        FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[])
+             AS k (event_id, market_id, specifiers, outcome_id)
+        JOIN event e ON e.event_id = k.event_id
+        JOIN market m ON m.event_id = k.event_id AND m.market_id = k.market_id
+             AND m.specifiers = k.specifiers
+        JOIN outcome o ON o.event_id = k.event_id AND o.market_id = k.market_id
+             AND o.specifiers = k.specifiers AND o.outcome_id = k.outcome_id
+        ORDER BY m.event_id, m.market_id, m.specifiers
+        FOR SHARE OF m, o
+        """,
+        *(list(column) for column in zip(*keys, strict=True)),
+    )
+    found: dict[Key, Offer] = {}
+    for row in rows:
+        fields = dict(row)
+        key = tuple(
+            fields.pop(name) for name in ("event_id", "market_id", "specifiers", "outcome_id")
+        )
+        found[key] = Offer(**fields)
+    return found
+
+
+async def put_alive(tx: Tx, alive: Alive, now: datetime) -> None:
+    """Record that a producer lives."""
+    await tx.execute(
+        """
+        INSERT INTO producer (producer, alive_ms, subscribed, heard_at) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (producer) DO UPDATE
+        SET alive_ms = excluded.alive_ms, subscribed = excluded.subscribed,
+            heard_at = excluded.heard_at
+        WHERE producer.alive_ms <= excluded.alive_ms
+        """,
+        alive.product,
+        alive.timestamp,
+        alive.subscribed,
+        now,
+    )

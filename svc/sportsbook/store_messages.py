@@ -1,0 +1,104 @@
+"""The SQL of the feed's messages as they came: one function per statement."""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from svc.mesh.database import Tx
+from svc.sportsbook.uof import Document
+
+ATTEMPTS_MAX = 5
+
+
+class Waiting(Struct, frozen=True):
+    """A message that is stored but not worked on yet."""
+
+    message_id: str
+    body: bytes
+
+
+async def insert(
+    tx: Tx, message_id: str, document: Document, *, event_id: str | None, body: bytes, now: datetime
+) -> bool:
+    """Store a message as it came; False when one that says the same is there already."""
+    return bool(
+        await tx.fetchval(
+            """
+            INSERT INTO feed_message (message_id, content_key, kind, event_id, body, received_at)
+            VALUES ($1, $2, $3, $4, $5, $6)
+            ON CONFLICT (content_key) DO NOTHING
+            RETURNING true
+            """,
+            message_id,
+            document.content_key,
+            document.kind,
+            event_id,
+            body,
+            now,
+        )
+    )
+
+
+async def lock_waiting(tx: Tx, message_id: str) -> bool:
+    """Lock a message that is still to be worked on; False when it is done."""
+    return bool(
+        await tx.fetchval(
+            """
+            SELECT true FROM feed_message
+            WHERE message_id = $1 AND status = 'received'
+            FOR UPDATE
+            """,
+            message_id,
+        )
+    )
+
+
+async def finish(
+    tx: Tx,
+    message_id: str,
+    status: Literal["applied", "ignored", "kept"],
+    note: str,
+    now: datetime,
+) -> None:
+    """Record what became of a message."""
+    await tx.execute(
+        """
+        UPDATE feed_message SET status = $2, note = $3, processed_at = $4, attempts = attempts + 1
+        WHERE message_id = $1
+        """,
+        message_id,
+        status,
+        note,
+        now,
+    )
+
+
+async def fail(tx: Tx, message_id: str, cause: str) -> None:
+    """Record a failed attempt; after the last one the message is set aside as failed."""
+    await tx.execute(
+        """
+        UPDATE feed_message
+        SET attempts = attempts + 1, note = $2,
+            status = CASE WHEN attempts + 1 >= $3 THEN 'failed' ELSE status END
+        WHERE message_id = $1 AND status = 'received'
+        """,
+        message_id,
+        cause,
+        ATTEMPTS_MAX,
+    )
+
+
+async def waiting(tx: Tx, before: datetime, limit: int) -> list[Waiting]:
+    """Return messages that came before an instant and are still to be worked on, oldest first."""
+    rows = await tx.fetch(
+        """
+        SELECT message_id, body FROM feed_message
+        WHERE status = 'received' AND received_at < $1
+        ORDER BY received_at, message_id
+        LIMIT $2
+        """,
+        before,
+        limit,
+    )
+    return [Waiting(str(row["message_id"]), row["body"]) for row in rows]

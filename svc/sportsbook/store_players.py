@@ -1,0 +1,150 @@
+"""The SQL of what this service knows of players: one function per statement."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from svc.mesh.database import Tx
+from svc.sportsbook.contract import LimitExceeded
+
+
+class Player(Struct, frozen=True, kw_only=True):
+    """A player as far as bets are concerned."""
+
+    user_id: str
+    locale: str
+    excluded_until: datetime | None
+    watched_since: datetime | None
+
+
+class PlayerLimit(Struct, frozen=True, kw_only=True):
+    """A limit in force: at most `amount` minor units in a period."""
+
+    kind: str
+    period: str
+    amount: int
+
+
+async def ensure(tx: Tx, user_id: str) -> None:
+    """Make the player's row if it is not there: events and bets come in any order."""
+    await tx.execute(
+        "INSERT INTO player (user_id) VALUES ($1) ON CONFLICT (user_id) DO NOTHING", user_id
+    )
+
+
+async def lock(tx: Tx, user_id: str) -> Player:
+    """Lock a player, so that their bets are taken in one after the other."""
+    row = await tx.fetchrow(
+        """
+        SELECT user_id::text, locale, excluded_until, watched_since
+        FROM player WHERE user_id = $1 FOR UPDATE
+        """,
+        user_id,
+    )
+    assert row is not None, "call ensure first"
+    return Player(**dict(row))
+
+
+async def locale(tx: Tx, user_id: str) -> str:
+    """Return the player's language, English when unknown."""
+    found: str | None = await tx.fetchval("SELECT locale FROM player WHERE user_id = $1", user_id)
+    return found or "en"
+
+
+async def set_locale(tx: Tx, user_id: str, locale: str) -> None:
+    """Record the player's language."""
+    await tx.execute(
+        """
+        INSERT INTO player (user_id, locale) VALUES ($1, $2)
+        ON CONFLICT (user_id) DO UPDATE SET locale = excluded.locale
+        """,
+        user_id,
+        locale,
+    )
+
+
+async def exclude(tx: Tx, user_id: str, until: datetime) -> None:
+    """Exclude a player until an instant; an earlier end never shortens a later one."""
+    await tx.execute(
+        """
+        INSERT INTO player (user_id, excluded_until) VALUES ($1, $2)
+        ON CONFLICT (user_id) DO UPDATE
+        SET excluded_until = greatest(player.excluded_until, excluded.excluded_until)
+        """,
+        user_id,
+        until,
+    )
+
+
+async def watch(tx: Tx, user_id: str, since: datetime) -> None:
+    """Put a player under watch; the first time counts."""
+    await tx.execute(
+        """
+        INSERT INTO player (user_id, watched_since) VALUES ($1, $2)
+        ON CONFLICT (user_id) DO UPDATE
+        SET watched_since = least(player.watched_since, excluded.watched_since)
+        """,
+        user_id,
+        since,
+    )
+
+
+async def put_limit(
+    tx: Tx, user_id: str, limit: PlayerLimit, requested_at: datetime, effective_at: datetime
+) -> None:
+    """Record that a player asked for a limit, and from when it holds."""
+    await tx.execute(
+        """
+        INSERT INTO player_limit (user_id, kind, period, requested_at, effective_at, amount)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (user_id, kind, period, requested_at) DO NOTHING
+        """,
+        user_id,
+        limit.kind,
+        limit.period,
+        requested_at,
+        effective_at,
+        limit.amount,
+    )
+
+
+async def limits(tx: Tx, user_id: str, now: datetime) -> list[PlayerLimit]:
+    """Return the stake and loss limits in force: of those that hold, the one asked for last."""
+    rows = await tx.fetch(
+        """
+        SELECT DISTINCT ON (kind, period) kind, period, amount
+        FROM player_limit
+        WHERE user_id = $1 AND kind IN ('stake', 'loss') AND effective_at <= $2
+        ORDER BY kind, period, requested_at DESC
+        """,
+        user_id,
+        now,
+    )
+    return [PlayerLimit(**dict(row)) for row in rows]
+
+
+async def check_limit(
+    tx: Tx, user_id: str, limit: PlayerLimit, since: datetime, stake: int
+) -> None:
+    """Hold a further stake against a player's own limit; raises LimitExceeded.
+
+    A stake limit counts stakes, a loss limit stakes less what bets of the period paid.
+    """
+    used: int = await tx.fetchval(
+        """
+        SELECT coalesce(sum(stake - CASE WHEN $3 = 'loss' THEN coalesce(payout, 0) ELSE 0 END), 0)
+               ::bigint
+        FROM bet
+        WHERE user_id = $1 AND placed_at >= $2 AND status <> 'rejected'
+        """,
+        user_id,
+        since,
+        limit.kind,
+    )
+    if used + stake > limit.amount:
+        raise LimitExceeded(
+            f"your {limit.kind} limit per {limit.period} leaves {max(limit.amount - used, 0)}",
+            limit=limit.amount,
+            left=max(limit.amount - used, 0),
+            period=limit.period,
+        )
