@@ -6,6 +6,8 @@ everybody who is logged in goes on, and a revoked session ends within moments.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 VERIFIED_MAX = 10_000
 """Tokens whose signature need not be checked again; forgotten all at once when there are more."""
+FIRST_READ_S = 3.0
 ALLOWED: dict[Role, frozenset[str] | None] = {
     "public": None,
     "player": None,
@@ -67,6 +70,11 @@ class Access:
         bucket = context.shared(identity.IDENTITY)
         self.published = await bucket.mirror(tokens.JWKS_KEY)
         self.revoked = await bucket.mirror(tokens.revoked_key("*"))
+        # Without NATS' answer the door opens all the same, and refuses tokens until it comes.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_READ_S):
+                await self.published.complete.wait()
+                await self.revoked.complete.wait()
 
     async def stop(self) -> None:
         """Stop watching."""

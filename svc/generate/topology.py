@@ -114,8 +114,11 @@ class Topology:
         return {
             f"$JS.API.STREAM.INFO.KV_{bucket}",
             f"$JS.API.DIRECT.GET.KV_{bucket}.>",
+            f"$JS.API.CONSUMER.CREATE.KV_{bucket}",
             f"$JS.API.CONSUMER.CREATE.KV_{bucket}.>",
             f"$JS.API.CONSUMER.DELETE.KV_{bucket}.>",
+            f"$JS.API.CONSUMER.INFO.KV_{bucket}.>",
+            f"$JS.FC.KV_{bucket}.>",
         }
 
 
