@@ -97,12 +97,12 @@ class Topology:
 
     def _askers(self, service: Service) -> set[str]:
         """Return whose inboxes a service may answer into."""
-        askers = {"operator", "observer", "gateway"}
+        askers = {"operator", "observer", "gateway"} - {service.name}
         for call in service.contract.answers:
             askers |= set(self.callers(call.subject))
         if service.contract.http:
             askers |= {s.name for s in self.services if s.localizes}
-        return askers - {service.name}
+        return askers
 
     @staticmethod
     def _discovery_subjects(name: str) -> Iterable[str]:

@@ -33,10 +33,15 @@ class Server(uvicorn.Server):
         yield
 
 
+SEND_BUFFER_BYTES = 128 * 1024
+
+
 def listen(host: str, port: int, variable: str) -> socket.socket:
     """Return a listening socket; raises PortTaken that names the variable to set."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Connections inherit it: a client that stops reading is noticed soon, not after megabytes.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     try:
         listener.bind((host, port))
     except OSError as failure:
@@ -76,6 +81,10 @@ class Process:
             server_header=False,
             timeout_graceful_shutdown=5,
             ws_max_size=64 * 1024,
+            # Compressing each message once per client costs more than loopback or a LAN saves.
+            ws_per_message_deflate=False,
+            # Nobody may choose their own address by a header; the gateway knows whom it trusts.
+            proxy_headers=False,
         )
         self.sockets.append(listener)
         self.servers.append(Server(config))

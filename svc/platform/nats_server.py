@@ -67,7 +67,8 @@ class NatsServer:
             *(f'{user.upper()}_NKEY: "{public[user]}"' for user in users),
             "server_name: betmesh",
             f"listen: {HOST}:{self._installation.port('nats')}",
-            "max_payload: 1MB",
+            # A feed's API document of 4 MiB in base64; what the server still calls acceptable.
+            "max_payload: 8MB",
             "write_deadline: 5s",
             # Time for clients to finish what is in flight before a stop.
             "lame_duck_duration: 30s",
