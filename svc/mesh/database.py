@@ -138,7 +138,7 @@ class Database:
             try:
                 await action()
             except Exception:
-                # The commit stands: what comes after it may be lost, but must not look like failure.
+                # The commit stands: what comes after may be lost, but is no failure.
                 context.log.exception("an action after the commit failed")
 
     async def close(self) -> None:

@@ -84,7 +84,8 @@ class Endpoint:
                 message, Overloaded("the endpoint's queue is full; nothing was done")
             )
             return
-        if self.busy == len(self.workers) < self.call.workers:
+        idle = len(self.workers) - self.busy
+        if self.queue.qsize() > idle and len(self.workers) < self.call.workers:
             self.workers.add(asyncio.create_task(self._work()))
 
     async def _work(self) -> None:

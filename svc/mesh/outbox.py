@@ -41,8 +41,13 @@ class Relay:
         """Begin to sweep."""
         self.task = asyncio.create_task(self._run())
 
+    async def restart(self) -> None:
+        """Begin to sweep again after a drain."""
+        self.stopping = False
+        await self.start()
+
     async def drain(self) -> None:
-        """Publish what is there, then stop."""
+        """Publish what is there, then stop; draining twice is the same as once."""
         self.stopping = True
         self.wake.set()
         if self.task is not None:

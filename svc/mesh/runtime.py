@@ -141,7 +141,12 @@ class Runtime:
             self.log.warning("nats", cause=text or type(failure).__name__)
 
     async def stop(self) -> None:
-        """Drain: answer what was taken, finish events, publish the outbox, then disconnect."""
+        """Drain: answer what was taken, finish events, publish the outbox, then disconnect.
+
+        Stopping what is stopped does nothing.
+        """
+        if self.connection.is_closed:
+            return
         self.ready = False
         await asyncio.gather(
             *(endpoint.drain(DRAIN_GRACE_S) for endpoint in self.endpoints),
@@ -156,8 +161,7 @@ class Runtime:
             await self.database.close()
         if self._redis is not None:
             await self._redis.aclose()
-        if not self.connection.is_closed:
-            await self.connection.close()
+        await self.connection.close()
         self.log.info("stopped")
 
     async def publish_now(

@@ -1,0 +1,65 @@
+"""`./just demo`: everything up, the diagram's four flows driven and observed, everything down."""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from svc.demo.client import DemoFailed
+from svc.demo.report import print_arrows, print_flow
+from svc.demo.session import Outcome, drive, listening
+from svc.platform import up
+from svc.platform.errors import PlatformError
+from svc.platform.fleet import Fleet
+from svc.platform.installation import Installation, default_run_dir
+from svc.platform.ports import free_ports
+from svc.platform.servers import forget, running_servers
+
+
+def main(arguments: list[str]) -> int:
+    """Run the demo; exit code 0 when every arrow of the diagram was seen, 1 when not."""
+    if arguments:
+        print(f"demo takes no arguments: {' '.join(arguments)}", file=sys.stderr)
+        return 2
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    run_dir = default_run_dir() / "demo"
+    try:
+        return _run(console, run_dir)
+    except (PlatformError, DemoFailed) as failure:
+        console.print(f"demo failed: {failure}", style="bold red", markup=False)
+        console.print(f"logs: {run_dir / 'logs'}; what runs and what is missing: ./just doctor")
+        return 1
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+
+
+def _run(console: Console, run_dir: Path) -> int:
+    started = time.monotonic()
+    forget(run_dir)
+    with running_servers(run_dir, free_ports()) as installation:
+        up.deploy(installation)
+        console.print(f"servers are up after {time.monotonic() - started:.1f} s")
+        fleet = Fleet(installation)
+        try:
+            outcome = asyncio.run(_observe(console, installation, fleet))
+        finally:
+            fleet.stop()
+    for result in outcome.flows:
+        print_flow(console, result)
+    print_arrows(console, outcome)
+    console.print(f"everything is stopped again; {time.monotonic() - started:.0f} s in all")
+    if not outcome.missing:
+        forget(run_dir)
+    return 1 if outcome.missing else 0
+
+
+async def _observe(console: Console, installation: Installation, fleet: Fleet) -> Outcome:
+    async with listening(installation) as wiretap:
+        fleet.start()
+        with console.status("twelve services start"):
+            times = await asyncio.to_thread(fleet.wait_ready)
+        console.print(f"twelve services are ready after {max(times.values()):.1f} s")
+        return await drive(installation, wiretap, console.print)

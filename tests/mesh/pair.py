@@ -1,0 +1,149 @@
+"""Two services of the tests' own, on a broker whose permissions come from their declarations.
+
+They borrow the names of two real services (`wallet` answers, `casino` asks and hears), because
+keys and databases exist for those; nothing else of the real ones is here.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from svc.mesh.context import Context
+from svc.mesh.contract import Call, Contract, Event
+from svc.mesh.database import Tx
+from svc.mesh.envelope import CloudEvent
+from svc.mesh.errors import Conflict, Refused, Unavailable
+from svc.mesh.runtime import Runtime
+from svc.mesh.service import Hear, Service
+from svc.platform.installation import Installation
+
+
+class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request that says how to treat it."""
+
+    text: str
+    sleep_s: float = 0.0
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What was heard, who asked, and how long the callee thinks it has."""
+
+    text: str
+    caller: str
+    left_s: float
+
+
+class Happened(Struct, frozen=True, kw_only=True):
+    """Something happened."""
+
+    number: int
+    mood: str = "good"
+
+
+class TooMuch(Refused):
+    """That was too much."""
+
+    name = "too-much"
+    status = 422
+
+
+def call(verb: str, workers: int = 8, callers: tuple[str, ...] = ("casino",)) -> Call[Ask, Answer]:
+    """Return one of the answering service's calls."""
+    return Call(
+        f"rpc.wallet.v1.{verb}", Ask, Answer, "A test call.", callers=callers, refuses=(TooMuch,),
+        deadline_ms=1_000, workers=workers,
+    )  # fmt: skip
+
+
+ECHO = call("echo")
+NARROW = call("narrow", workers=1)
+REFUSE = call("refuse")
+BREAK = call("break")
+SECRET = call("secret", callers=())
+HAPPENED = Event("HappenedEvent", "wallet", Happened, "Something happened.")
+NEVER_DECLARED = Event("NeverDeclaredEvent", "wallet", Happened, "Nobody declares this.")
+ANSWERING = Contract(
+    name="wallet", version="1.0.0", purpose="Answers.",
+    answers=(ECHO, NARROW, REFUSE, BREAK, SECRET), publishes=(HAPPENED,),
+)  # fmt: skip
+ASKING = Contract(name="casino", version="1.0.0", purpose="Asks.")
+
+
+@dataclass
+class Memory:
+    """What the handlers did, for the tests to look at."""
+
+    served: list[str] = field(default_factory=list[str])
+    attempts: list[int] = field(default_factory=list[int])
+    effects: list[int] = field(default_factory=list[int])
+    serving: asyncio.Event = field(default_factory=asyncio.Event)
+    hold: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def answering(memory: Memory) -> Service:
+    """Return the service that answers and publishes."""
+    service = Service(ANSWERING, database=True, cache=True)
+
+    async def echo(request: Ask, context: Context) -> Answer:
+        memory.served.append(request.text)
+        memory.serving.set()
+        if request.sleep_s:
+            await asyncio.sleep(request.sleep_s)
+        return Answer(text=request.text, caller=context.caller, left_s=context.remaining(99))
+
+    async def refuse(request: Ask, _: Context) -> Answer:
+        raise TooMuch("no more than ten", limit=10, text=request.text)
+
+    async def bug(_: Ask, __: Context) -> Answer:
+        raise ZeroDivisionError("a secret of the inside")
+
+    service.answers(ECHO)(echo)
+    service.answers(NARROW)(echo)
+    service.answers(SECRET)(echo)
+    service.answers(REFUSE)(refuse)
+    service.answers(BREAK)(bug)
+    return service
+
+
+def asking(memory: Memory) -> Service:
+    """Return the service that asks and hears."""
+    service = Service(
+        ASKING,
+        hears=(Hear(HAPPENED, only=lambda data: data.mood != "indifferent"),),
+        calls=(ECHO, NARROW, REFUSE, BREAK),
+        database=True,
+    )
+
+    @service.hears(HAPPENED)
+    async def happened(event: CloudEvent[Happened], tx: Tx, _: Context) -> None:
+        memory.attempts.append(event.data.number)
+        await tx.execute(
+            "INSERT INTO effect (number, event_id) VALUES ($1, $2)", event.data.number, event.id
+        )
+        if event.data.mood == "poison":
+            raise ZeroDivisionError("cannot be worked on")
+        if event.data.mood == "refused":
+            raise Conflict("this event asks for what a rule forbids")
+        if event.data.mood == "later" and memory.attempts.count(event.data.number) < 2:
+            raise Unavailable("not now")
+        if event.data.mood == "slow":
+            await memory.hold.wait()
+        memory.effects.append(event.data.number)
+
+    return service
+
+
+@dataclass
+class Pair:
+    """The two services, running, and what their handlers did."""
+
+    answering: Runtime
+    asking: Runtime
+    memory: Memory
+    installation: Installation
+
+    async def effects(self) -> list[int]:
+        """Return the committed effects of heard events."""
+        async with self.asking.context().transaction() as tx:
+            return [row["number"] for row in await tx.fetch("SELECT number FROM effect")]

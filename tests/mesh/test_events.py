@@ -1,0 +1,209 @@
+"""Events from one service's outbox to another's effect: once, whatever happens between."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from svc.mesh.clock import new_id
+from svc.mesh.errors import Undeclared
+from svc.mesh.wire import encode
+from svc.platform import streams
+from tests.mesh.pair import HAPPENED, NEVER_DECLARED, Happened, Pair
+
+numbers = iter(range(1, 1_000_000))
+
+
+async def until(check: Callable[[], Awaitable[Any]], within_s: float = 15.0) -> Any:
+    """Ask again until the answer is true, and return it."""
+    async with asyncio.timeout(within_s):
+        while True:
+            if found := await check():
+                return found
+            await asyncio.sleep(0.01)
+
+
+async def say(pair: Pair, mood: str = "good", *, event_id: str | None = None) -> int:
+    """Publish an event through the outbox and return its number."""
+    number = next(numbers)
+    async with pair.answering.context().transaction() as tx:
+        await tx.publish(
+            HAPPENED, Happened(number=number, mood=mood), subject=str(number), event_id=event_id
+        )
+    return number
+
+
+async def dead_letters(pair: Pair) -> list[dict[str, str]]:
+    """Return the headers of all parked events."""
+    connection = await streams.connect(pair.installation, "operator")
+    try:
+        jetstream = connection.jetstream()
+        last = (await jetstream.stream_info("DEAD")).state.last_seq
+        return [
+            (await jetstream.get_msg("DEAD", sequence)).headers or {}
+            for sequence in range(1, last + 1)
+        ]
+    finally:
+        await connection.close()
+
+
+async def test_an_event_that_was_committed_takes_effect(pair: Pair) -> None:
+    number = await say(pair)
+
+    async def took_effect() -> bool:
+        return number in await pair.effects()
+
+    await until(took_effect)
+
+
+async def test_an_event_of_a_transaction_that_was_rolled_back_never_leaves(pair: Pair) -> None:
+    number = next(numbers)
+
+    async def publish_and_fail() -> None:
+        async with pair.answering.context().transaction() as tx:
+            await tx.publish(HAPPENED, Happened(number=number), subject="x")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await publish_and_fail()
+
+    following = await say(pair)
+
+    async def took_effect() -> bool:
+        return following in await pair.effects()
+
+    await until(took_effect)
+    assert number not in await pair.effects()
+
+
+async def test_events_of_one_aggregate_take_effect_in_their_order(pair: Pair) -> None:
+    sent = [next(numbers) for _ in range(50)]
+    for number in sent:
+        async with pair.answering.context().transaction() as tx:
+            await tx.publish(HAPPENED, Happened(number=number), subject="one aggregate")
+
+    async def all_there() -> bool:
+        return set(sent) <= set(pair.memory.effects)
+
+    await until(all_there)
+    assert [number for number in pair.memory.effects if number in sent] == sent
+
+
+async def test_the_same_event_delivered_again_has_no_second_effect(pair: Pair) -> None:
+    event_id = new_id()
+    number = await say(pair, event_id=event_id)
+
+    async def took_effect() -> bool:
+        return number in await pair.effects()
+
+    await until(took_effect)
+    # The same event under another message id, as after the stream's duplicate window.
+    envelope = pair.answering.context().envelope(
+        HAPPENED, Happened(number=number), subject="x", event_id=event_id
+    )
+    await pair.answering.publish_now(HAPPENED.subject, encode(envelope), new_id())
+    following = await say(pair)
+
+    async def following_took_effect() -> bool:
+        return following in await pair.effects()
+
+    await until(following_took_effect)
+    assert (await pair.effects()).count(number) == 1
+
+
+async def test_what_an_unavailable_dependency_stops_comes_again_until_it_works(pair: Pair) -> None:
+    number = await say(pair, "later")
+
+    async def took_effect() -> bool:
+        return number in await pair.effects()
+
+    await until(took_effect)
+    assert pair.memory.attempts.count(number) == 2
+    assert (await pair.effects()).count(number) == 1
+
+
+async def test_a_refused_event_is_parked_at_once_with_its_cause(pair: Pair) -> None:
+    number = await say(pair, "refused")
+
+    async def parked() -> bool:
+        return any("rule forbids" in found["Dead-Cause"] for found in await dead_letters(pair))
+
+    await until(parked)
+    assert pair.memory.attempts.count(number) == 1
+    assert number not in await pair.effects()
+
+
+async def test_a_poison_event_is_parked_after_its_attempts_and_holds_up_nobody(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("svc.mesh.consumer.BACKOFF_S", (0.02,))
+    number = await say(pair, "poison")
+    healthy = await say(pair)
+
+    async def took_effect() -> bool:
+        return healthy in await pair.effects()
+
+    async def parked() -> list[dict[str, str]]:
+        return [f for f in await dead_letters(pair) if "cannot be worked on" in f["Dead-Cause"]]
+
+    await until(took_effect)
+    letters = await until(parked)
+    assert letters[-1]["Dead-Attempts"] == "6"
+    assert letters[-1]["Dead-Stream"] == "WALLET"
+    assert pair.memory.attempts.count(number) == 6
+    assert number not in await pair.effects()
+
+
+async def test_what_is_no_event_at_all_is_parked(pair: Pair) -> None:
+    await pair.answering.publish_now(HAPPENED.subject, b"not json", new_id())
+
+    async def parked() -> bool:
+        return any("not a CloudEvent" in found["Dead-Cause"] for found in await dead_letters(pair))
+
+    await until(parked)
+
+
+async def test_an_event_that_does_not_concern_the_service_leaves_no_trace(pair: Pair) -> None:
+    number = await say(pair, "indifferent")
+    following = await say(pair)
+
+    async def took_effect() -> bool:
+        return following in await pair.effects()
+
+    await until(took_effect)
+    assert number not in pair.memory.attempts
+
+
+async def test_an_event_that_is_not_declared_is_refused(pair: Pair) -> None:
+    with pytest.raises(Undeclared):
+        async with pair.answering.context().transaction() as tx:
+            await tx.publish(NEVER_DECLARED, Happened(number=1), subject="x")
+
+
+async def test_the_outbox_of_a_stopped_relay_leaves_with_the_next_start(pair: Pair) -> None:
+    assert pair.answering.relay is not None
+    await pair.answering.relay.drain()
+    number = await say(pair)
+    assert number not in await pair.effects()
+
+    await pair.answering.relay.restart()
+
+    async def took_effect() -> bool:
+        return number in await pair.effects()
+
+    await until(took_effect)
+
+
+async def test_an_event_in_work_when_the_service_stops_is_finished_first(pair: Pair) -> None:
+    number = await say(pair, "slow")
+
+    async def in_work() -> bool:
+        return number in pair.memory.attempts
+
+    await until(in_work)
+    stopping = asyncio.create_task(pair.asking.stop())
+    pair.memory.hold.set()
+    await stopping
+
+    assert number in pair.memory.effects
