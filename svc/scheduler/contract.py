@@ -19,6 +19,7 @@ JOB_USERS = (
 """The services that ask for jobs: the diagram's "All Services" with an event edge."""
 
 JobName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$", description="kebab-case")]
+JobKey = Annotated[str, Meta(max_length=255, description="Tells jobs of one name apart")]
 
 
 class JobRequested(EventData, frozen=True, kw_only=True):
@@ -30,7 +31,7 @@ class JobRequested(EventData, frozen=True, kw_only=True):
 
     service: str
     name: JobName
-    key: str = ""
+    key: JobKey = ""
     cron: str | None = None
     at: datetime | None = None
     time_zone: str = "UTC"
@@ -42,7 +43,7 @@ class JobCancelled(EventData, frozen=True, kw_only=True):
 
     service: str
     name: JobName
-    key: str = ""
+    key: JobKey = ""
 
 
 class JobDue(EventData, frozen=True, kw_only=True):

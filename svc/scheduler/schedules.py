@@ -35,6 +35,8 @@ DUE_TTL = "168h"
 CANCELLED_TTL_S = 86_400
 """How long a given-up job is remembered: longer than any event is delivered again."""
 ASKED = "Betmesh-Asked"
+ZONE = re.compile(r"[A-Za-z0-9_+/-]+")
+"""What may stand in a header; whether the zone exists is the server's to judge."""
 WRONG_LAST_SEQUENCE = 10071
 ANSWER_S = 2.0
 
@@ -118,6 +120,8 @@ def schedule_of(request: JobRequested) -> str:
     """
     if request.service not in JOB_USERS:
         raise Invalid(f"no service {request.service!r} asks for jobs - at `$.service`")
+    if not ZONE.fullmatch(request.time_zone):
+        raise Invalid(f"no such time zone: {request.time_zone!r} - at `$.time_zone`")
     if (request.cron is None) == (request.at is None):
         raise Invalid("one of cron and at is needed, not both - at `$.cron`")
     if request.at is not None:
@@ -125,6 +129,9 @@ def schedule_of(request: JobRequested) -> str:
             raise Invalid("the instant needs an offset, such as Z - at `$.at`")
         return "@at " + request.at.astimezone(UTC).isoformat().replace("+00:00", "Z")
     cron = " ".join((request.cron or "").split())
+    if not cron:
+        # Without an expression the message would be no schedule, and the broker would take it.
+        raise Invalid("a cron of six fields is needed - at `$.cron`")
     if cron.startswith("@at"):
         raise Invalid("an instant belongs into the field at - at `$.cron`")
     return cron
