@@ -1,6 +1,7 @@
 """Everything up: servers, databases, streams, then the Procfile; and down again on Ctrl-C."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import re
@@ -36,6 +37,8 @@ def up(names: Sequence[str] = (), *, use_overmind: bool = True) -> int:
     Exit code 0 after Ctrl-C or SIGTERM, 1 when a process died. Servers that ran before stay up.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    # The terminal was closed: as SIGTERM, whoever handles that by then.
+    signal.signal(signal.SIGHUP, _terminate)
     installation = prepare_default()
     commands = procfile(names)
     with alone(installation.run_dir):
@@ -179,7 +182,9 @@ class _Printer(Printer):
             data = message.data if isinstance(message.data, bytes) else message.data.encode()
             with (self._logs / f"{message.name}.log").open("ab") as log:
                 log.write(data)
-        super().write(message)
+        # Whoever read us (`just up | head`) may have gone; the processes still need their stop.
+        with contextlib.suppress(BrokenPipeError):
+            super().write(message)
 
 
 def _honcho(installation: Installation, commands: dict[str, str]) -> int:
@@ -188,7 +193,10 @@ def _honcho(installation: Installation, commands: dict[str, str]) -> int:
     manager = honcho.manager.Manager(printer)
     for name, command in commands.items():
         manager.add_process(name, command, env=environment(installation), cwd=str(ROOT))
-    manager.loop()
+    try:
+        manager.loop()
+    finally:
+        manager.terminate()
     asked = {code["rc"] for code in honcho.manager.SIGNALS.values()}
     if manager.returncode in asked or printer.first_stopped is None:
         return 0
@@ -220,6 +228,10 @@ def _overmind(installation: Installation, commands: dict[str, str]) -> int:
 
 def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _ports_of(installation: Installation, commands: dict[str, str]) -> dict[str, int]:

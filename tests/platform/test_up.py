@@ -1,0 +1,159 @@
+"""`just up`: brings everything up, says who died, and goes down cleanly."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from svc.platform import installation, ready
+from svc.platform.installation import ROOT
+from svc.platform.ports import free_ports
+from svc.platform.servers import Servers, forget
+
+Running = subprocess.Popen[str]
+SLEEPER = 'exec python -c "import signal; print(1234567 * 9, flush=True); signal.pause()"'
+
+
+@pytest.fixture
+def checkout(jetstream: Path) -> Generator[Path]:
+    """A checkout with a Procfile of our own, in a directory with a space in its name."""
+    with tempfile.TemporaryDirectory(prefix="bet mesh ") as directory:
+        home = Path(directory)
+        home.chmod(0o755)
+        shutil.copytree(ROOT / "svc", home / "svc")
+        shutil.copytree(jetstream, home / "jetstream")
+        (home / "Procfile").write_text(f"one: {SLEEPER}\n\ntwo: {SLEEPER}\n")
+        yield home
+        prepared = installation.prepare(home / ".run", {})
+        assert [s.daemon.process() for s in Servers(prepared).own.values()] == [None, None, None]
+        forget(home / ".run")
+
+
+@contextmanager
+def up(home: Path, *words: str, ports: dict[str, str] | None = None) -> Generator[Running]:
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"} | (ports or {})
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "svc", *(words or ("up", "--honcho"))],
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as command:
+        try:
+            yield command
+            assert command.poll() is not None
+        finally:
+            if command.poll() is None:  # a failed test must not wait for it
+                command.terminate()
+                command.communicate()
+
+
+def lines_until(command: Running, *wanted: str) -> list[str]:
+    """What it prints until all wanted parts were there; a failure when it ends before."""
+    assert command.stdout is not None
+    missing = set(wanted)
+    lines: list[str] = []
+    for line in command.stdout:
+        lines.append(" ".join(line.split()))
+        missing -= {part for part in missing if part in lines[-1]}
+        if not missing:
+            return lines
+    pytest.fail(f"never printed {missing}:\n" + "\n".join(lines))
+
+
+def rest(command: Running) -> str:
+    assert command.stdout is not None
+    return command.stdout.read()
+
+
+def test_it_says_where_everything_is_and_ctrl_c_stops_all_with_exit_code_0(checkout: Path) -> None:
+    ports = free_ports()
+    with up(checkout, ports=ports) as command:
+        shown = "\n".join(lines_until(command, "one | 11111103", "two | 11111103"))
+        assert f"gateway http://127.0.0.1:{ports['GATEWAY_PORT']}" in shown
+        assert f"127.0.0.1:{ports['POSTGRES_PORT']}/postgres" in shown
+        assert "databases: 9 up to date" in shown
+        os.killpg(command.pid, signal.SIGINT)  # as the terminal does: to the whole group
+        assert "servers; data is kept" in rest(command)
+        assert command.wait(20) == 0
+    assert "11111103" in (checkout / ".run" / "logs" / "one.log").read_text()
+
+
+def test_a_second_start_continues_on_the_same_data_and_sigterm_stops_it_too(checkout: Path) -> None:
+    with up(checkout, ports=free_ports()) as command:
+        lines_until(command, "one | 11111103")
+        command.terminate()
+        rest(command)
+        assert command.wait(20) == 0
+    with up(checkout) as command:
+        shown = "\n".join(lines_until(command, "one | 11111103"))
+        assert "applied" not in shown
+        command.terminate()
+        rest(command)
+        assert command.wait(20) == 0
+
+
+def test_a_process_that_dies_is_named_with_its_exit_code_and_what_to_do(checkout: Path) -> None:
+    (checkout / "Procfile").write_text(
+        f'one: {SLEEPER}\nbad: exec python -c "print(5); raise SystemExit(7)"\n'
+    )
+    with up(checkout, ports=free_ports()) as command:
+        shown = rest(command)
+        assert command.wait(20) == 1
+    assert "bad ended with exit code 7, so the others were stopped" in shown
+    assert "./just logs bad" in shown
+
+
+def test_a_second_up_in_the_same_directory_is_refused_and_disturbs_nothing(checkout: Path) -> None:
+    with up(checkout, ports=free_ports()) as command:
+        lines_until(command, "one | 11111103")
+        with up(checkout) as second:
+            assert f"already up from this directory (process {command.pid})" in rest(second)
+            assert second.wait(20) == 1
+        with up(checkout, "reset", "--yes") as reset:
+            assert "stop it with Ctrl-C first" in rest(reset)
+            assert reset.wait(20) == 1
+        assert command.poll() is None
+        command.terminate()
+        rest(command)
+        assert command.wait(20) == 0
+
+
+def test_reset_forgets_data_keys_and_secrets(checkout: Path) -> None:
+    with up(checkout, "servers", "start", ports=free_ports()) as start:
+        assert "started: nats, postgres, valkey" in rest(start)
+        start.wait(20)
+    before = installation.read(checkout / ".run")
+    with up(checkout, "reset", "--yes") as reset:
+        assert "forgotten" in rest(reset)
+        assert reset.wait(20) == 0
+    assert not (checkout / ".run").exists()
+    assert installation.prepare(checkout / ".run", {})["GRPC_API_KEY"] != before["GRPC_API_KEY"]
+
+
+def test_doctor_says_what_is_missing_and_what_to_do_next(checkout: Path) -> None:
+    with up(checkout, "servers", "start", ports=free_ports()) as start:
+        rest(start)
+        start.wait(20)
+    ready.remember(checkout / ".run", {"wallet": 1.5})
+    with up(checkout, "doctor") as doctor:
+        shown = rest(doctor)
+        assert doctor.wait(20) == 1
+    with up(checkout, "servers", "stop") as stop:
+        assert "stopped: nats, postgres, valkey" in rest(stop)
+        assert stop.wait(20) == 0
+    ready_names = [line.split()[0] for line in shown.splitlines() if " ready   " in line]
+    assert ready_names == ["nats", "postgres", "valkey"]
+    assert "not ready: gateway, identity," in shown
+    assert "Next: ./just up" in shown
+    memory = next(line for line in shown.splitlines() if line.startswith("memory: "))
+    assert int(memory.split()[1]) > 10
