@@ -12,23 +12,28 @@ UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 AMOUNT_MAX = 9_007_199_254_740_991
 """The largest amount in a message: what every JSON reader keeps exact (2^53 - 1)."""
 
-Id = Annotated[str, Meta(pattern=UUID_PATTERN, description="A UUID in lower-case text")]
+# Patterns are searched, and `$` also matches before a last newline: the length keeps that out.
+Id = Annotated[
+    str, Meta(pattern=UUID_PATTERN, max_length=36, description="A UUID in lower-case text")
+]
 Amount = Annotated[int, Meta(ge=1, le=AMOUNT_MAX, description="Minor units, above zero")]
 AmountOrZero = Annotated[int, Meta(ge=0, le=AMOUNT_MAX, description="Minor units, zero or more")]
 SignedAmount = Annotated[
     int, Meta(ge=-AMOUNT_MAX, le=AMOUNT_MAX, description="Minor units, negative where money left")
 ]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="ISO 4217 code")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", max_length=3, description="ISO 4217 code")]
 OddsText = Annotated[
     str, Meta(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$", description="Decimal odds as text")
 ]
 Limit = Annotated[int, Meta(ge=1, le=200, description="How many items at most")]
-ShortText = Annotated[str, Meta(min_length=1, max_length=255)]
+NO_ZERO = r"^[^\x00]*$"
+"""Postgres keeps no zero character in text."""
+ShortText = Annotated[str, Meta(min_length=1, max_length=255, pattern=NO_ZERO)]
 LocaleTag = Annotated[
-    str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$", description="BCP 47, e.g. pt-BR")
+    str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$", max_length=5, description="BCP 47, e.g. pt-BR")
 ]
 IdempotencyKey = Annotated[
-    str, Meta(min_length=1, max_length=255, description="Chosen by the caller")
+    str, Meta(min_length=1, max_length=255, pattern=NO_ZERO, description="Chosen by the caller")
 ]
 
 

@@ -18,6 +18,7 @@ from svc.mesh.errors import (
     Unauthenticated,
 )
 from svc.mesh.types import (
+    NO_ZERO,
     Amount,
     AmountOrZero,
     Currency,
@@ -91,7 +92,7 @@ class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     event_id: ShortText
     market_id: Annotated[int, Meta(ge=0, le=1_000_000)]
-    specifiers: Annotated[str, Meta(max_length=255)] = ""
+    specifiers: Annotated[str, Meta(max_length=255, pattern=NO_ZERO)] = ""
     outcome_id: ShortText
     odds: OddsText
 
@@ -207,7 +208,7 @@ class EventsWith(Request, frozen=True, kw_only=True):
     """Which events."""
 
     status: EventStatus | None = None
-    sport: Annotated[str, Meta(max_length=64)] | None = None
+    sport: Annotated[str, Meta(max_length=64, pattern=NO_ZERO)] | None = None
     limit: Limit = 100
 
 
