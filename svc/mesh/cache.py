@@ -18,6 +18,9 @@ from svc.mesh.wire import decoder
 
 ValueT = TypeVar("ValueT")
 
+DELETE_MARKER_S = 3_600
+"""How long a deletion is remembered, for watchers; for ever would fill the bucket with markers."""
+
 
 class Cache:
     """One KV bucket as one service sees it."""
@@ -74,7 +77,7 @@ class Cache:
     async def delete(self, key: str) -> None:
         """Forget a key."""
         try:
-            await (await self._key_value()).delete(key)
+            await (await self._key_value()).purge(key, msg_ttl=DELETE_MARKER_S)
         except (NatsError, JetStreamError, TimeoutError) as failure:
             self._failed("delete", failure)
 
