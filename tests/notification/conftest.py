@@ -1,0 +1,110 @@
+"""The SMS and e-mail provider as a program of its own, which a test can stop, start and fault."""
+
+import asyncio
+import contextlib
+import random
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import httpx
+import pytest
+
+from svc.identity import contract as identity
+from tests.support.mesh import Operator, Services
+from tests.support.platform import Platform
+
+PATIENCE_S = 20
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Ask again until it is so; fail after some seconds."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await condition():  # noqa: ASYNC110 -- other processes change it, no event here
+            await asyncio.sleep(0.03)
+
+
+class Provider:
+    """The provider's process and what it says of itself."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.url = platform.settings["SMS_PROVIDER_URL"]
+        self.client = httpx.AsyncClient(base_url=self.url, trust_env=False)
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "svc.outside.sms_provider", env=self.platform.environment()
+        )
+
+        async def answers() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return (await self.client.get("/simulate/messages")).status_code == 200
+            return False
+
+        await until(answers)
+
+    async def stop(self) -> None:
+        """Stop it; it forgets everything."""
+        if self.process is not None:
+            self.process.terminate()
+            await self.process.wait()
+            self.process = None
+
+    async def faults(self, **switches: object) -> None:
+        """Set the switches; none heals everything."""
+        answer = await self.client.post("/simulate/faults", json=switches)
+        answer.raise_for_status()
+
+    async def messages(self, to: str) -> list[dict[str, Any]]:
+        """Return what was received for an address, oldest first."""
+        answer = await self.client.get("/simulate/messages", params={"to": to})
+        items: list[dict[str, Any]] = answer.json()["items"]
+        return items
+
+
+@dataclass(frozen=True)
+class User:
+    """A registered user and their addresses."""
+
+    user_id: str
+    email: str
+    phone: str
+
+
+@pytest.fixture(scope="session")
+async def provider(platform: Platform) -> AsyncGenerator[Provider]:
+    running = Provider(platform)
+    await running.start()
+    yield running
+    await running.stop()
+    await running.client.aclose()
+
+
+@pytest.fixture
+async def register(
+    services: Services, operator: Operator, provider: Provider
+) -> Callable[..., Awaitable[User]]:
+    """Register a real user with identity; notification, localization and the gateway run."""
+    assert provider.process is not None
+    await services("identity", "localization", "notification", "gateway")
+
+    async def one(*, locale: str = "de", opt_in: bool = False, phone: str | None = None) -> User:
+        number = f"{random.randrange(10**8):08}1"
+        request = identity.Register(
+            email=f"user{number}@players.example",
+            phone=phone or f"+49151{number}",
+            password="correct horse battery",
+            date_of_birth=date(1990, 1, 1),
+            currency="EUR",
+            locale=locale,
+            marketing_opt_in=opt_in,
+        )
+        found = await operator.call(identity.REGISTER, request)
+        return User(found.user_id, request.email, request.phone)
+
+    return one
