@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.routes import HTTPRoute
 
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Invalid, NotFound, Refused, Unauthenticated, Unavailable, problem
@@ -127,8 +128,15 @@ def refuse(request: AnyRequest, failure: Exception) -> Response[bytes]:
     if status >= 500:  # noqa: PLR2004  # where HTTP's server errors begin
         answered = failure
     answer = answer_of(answered)
-    allowed = (failure.headers or {}).get("Allow")
-    headers = {**answer.headers, "allow": allowed} if allowed else answer.headers
-    return respond(
-        Answer(answer.status, answer.body, answer.media_type, headers), request_id_of(request)
-    )
+    allowed = {"allow": ", ".join(_methods(request))} if status == MethodNotAllowed.status else {}
+    return respond(answer, request_id_of(request), allowed)
+
+
+def _methods(request: AnyRequest) -> list[str]:
+    """Return the methods that the request's path takes (RFC 9110, 15.5.6 wants them told)."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        pattern = re.sub(r"{[^}]*}", "[^/]+", route.path_format)
+        if isinstance(route, HTTPRoute) and re.fullmatch(pattern, request.url.path):
+            found |= set(route.methods)
+    return sorted(found)

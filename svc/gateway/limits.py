@@ -46,9 +46,9 @@ return {math.floor(tokens), wait_ms}
 
 Class = Literal["player", "public", "credentials", "door"]
 DEFAULTS: dict[Class, tuple[float, int]] = {
-    "player": (50, 100),
-    "public": (20, 60),
-    "credentials": (10, 60),
+    "player": (100, 200),
+    "public": (50, 200),
+    "credentials": (20, 100),
     "door": (1000, 2000),
 }
 """Tokens per second and the size of the bucket. `credentials` are public writes (log-in, opening an

@@ -96,3 +96,8 @@ def gateway_of(runtime: Runtime) -> Gateway:
     if runtime not in _gateways:
         _gateways[runtime] = Gateway(runtime, catalogue.contracts())
     return _gateways[runtime]
+
+
+def running_gateways() -> list[Gateway]:
+    """Return every gateway of this process."""
+    return list(_gateways.values())

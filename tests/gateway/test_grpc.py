@@ -1,0 +1,203 @@
+"""The gRPC door: keys and scopes, statuses, deadlines, health and reflection."""
+
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from proto.betmesh.identity.v1 import identity_pb2, identity_pb2_grpc
+from proto.betmesh.wallet.v1 import wallet_pb2, wallet_pb2_grpc
+from svc.gateway.grpc_door import ALL_SCOPES, Keys
+from svc.mesh.clock import new_id
+from svc.mesh.errors import DeclarationError, Forbidden, Unauthenticated
+from tests.gateway.conftest import Player, until
+from tests.support.mesh import Services
+from tests.support.platform import Platform
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+@pytest.fixture
+async def channel(
+    platform: Platform, door: httpx.AsyncClient, services: Services
+) -> AsyncGenerator[grpc.aio.Channel]:
+    assert door.base_url
+    await services("wallet")
+    async with grpc.aio.insecure_channel(platform.settings["GATEWAY_GRPC"]) as opened:
+        yield opened
+
+
+@pytest.fixture
+def wallet(channel: grpc.aio.Channel) -> Any:
+    return cast("Any", wallet_pb2_grpc.WalletStub)(channel)
+
+
+@pytest.fixture
+def identity(channel: grpc.aio.Channel) -> Any:
+    return cast("Any", identity_pb2_grpc.IdentityStub)(channel)
+
+
+@pytest.fixture
+def key(platform: Platform) -> Metadata:
+    return (("authorization", f"Bearer {platform.settings['GRPC_API_KEY']}"),)
+
+
+async def refused(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
+    """Return the status of a call that fails, and the name of the problem."""
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await call
+    return failure.value.code(), (failure.value.details() or "").partition(":")[0]
+
+
+async def funded(wallet: Any, player: Player, key: Metadata) -> None:
+    """Wait for the player's wallet, which follows their account, and put 1,000 into it."""
+
+    async def there() -> bool:
+        try:
+            await wallet.GetBalance(
+                wallet_pb2.GetBalanceRequest(user_id=player.user_id), metadata=key
+            )
+        except grpc.aio.AioRpcError as failure:
+            if failure.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
+
+    await until(there, within_s=15)
+    await wallet.CreditBalance(
+        wallet_pb2.CreditBalanceRequest(
+            transfer_id=new_id(),
+            user_id=player.user_id,
+            amount=1000,
+            currency="EUR",
+            kind="adjustment",
+            reference="test",
+        ),
+        metadata=key,
+    )
+
+
+def deduction(player: Player, amount: int) -> wallet_pb2.DeductBalanceRequest:
+    return wallet_pb2.DeductBalanceRequest(
+        transfer_id=new_id(),
+        user_id=player.user_id,
+        amount=amount,
+        currency="EUR",
+        kind="bet",
+        reference="test",
+    )
+
+
+async def test_money_moves_once_per_transfer_and_comes_back_by_rollback(
+    wallet: Any, player: Player, key: Metadata
+) -> None:
+    await funded(wallet, player, key)
+    bet = deduction(player, 300)
+    first = await wallet.DeductBalance(bet, metadata=key)
+    again = await wallet.DeductBalance(bet, metadata=key)
+    assert (first.cash, again.cash) == (700, 700)
+    undone = await wallet.Rollback(
+        wallet_pb2.RollbackRequest(transfer_id=new_id(), original_transfer_id=bet.transfer_id),
+        metadata=key,
+    )
+    assert undone.cash == 1000
+    balance = await wallet.GetBalance(
+        wallet_pb2.GetBalanceRequest(user_id=player.user_id), metadata=key
+    )
+    assert (balance.currency, balance.cash, balance.available) == ("EUR", 1000, 1000)
+
+
+async def test_each_refusal_has_its_status_and_its_name(
+    wallet: Any, player: Player, key: Metadata
+) -> None:
+    await funded(wallet, player, key)
+    too_much = wallet.DeductBalance(deduction(player, 5000), metadata=key)
+    code, name = await refused(too_much)
+    assert (code, name) == (grpc.StatusCode.FAILED_PRECONDITION, "insufficient-funds")
+    trailing = dict(await too_much.trailing_metadata())
+    assert trailing["betmesh-problem"] == "insufficient-funds"
+
+    bet = deduction(player, 10)
+    await wallet.DeductBalance(bet, metadata=key)
+    bet.amount = 20
+    other = await refused(wallet.DeductBalance(bet, metadata=key))
+    assert other == (grpc.StatusCode.ALREADY_EXISTS, "conflict")
+
+    nobody = wallet_pb2.GetBalanceRequest(user_id=new_id())
+    unknown = await refused(wallet.GetBalance(nobody, metadata=key))
+    assert unknown == (grpc.StatusCode.NOT_FOUND, "not-found")
+
+    malformed = wallet_pb2.GetBalanceRequest(user_id="me")
+    invalid = await refused(wallet.GetBalance(malformed, metadata=key))
+    assert invalid == (grpc.StatusCode.INVALID_ARGUMENT, "validation")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [(), (("authorization", "Bearer wrong"),), (("authorization", "wrong"),)],
+)
+async def test_without_the_key_nothing_opens(wallet: Any, metadata: Metadata) -> None:
+    request = wallet_pb2.GetBalanceRequest(user_id=new_id())
+    call = wallet.GetBalance(request, metadata=metadata)
+    assert await refused(call) == (grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
+
+
+async def test_an_access_token_and_its_user_are_known(
+    identity: Any, player: Player, key: Metadata
+) -> None:
+    holder = await identity.VerifyToken(
+        identity_pb2.VerifyTokenRequest(token=player.token), metadata=key
+    )
+    assert holder.user_id == player.user_id
+    assert holder.expires_at.seconds > 0
+    user = await identity.GetUser(identity_pb2.GetUserRequest(user_id=player.user_id), metadata=key)
+    assert (user.currency, user.status) == ("EUR", "active")
+    forged = identity.VerifyToken(identity_pb2.VerifyTokenRequest(token="a.b.c"), metadata=key)
+    assert (await refused(forged))[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_deadline_that_has_passed_is_told(wallet: Any, key: Metadata) -> None:
+    request = wallet_pb2.GetBalanceRequest(user_id=new_id())
+    call = wallet.GetBalance(request, metadata=key, timeout=0.000001)
+    assert (await refused(call))[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_service_that_is_down_is_unavailable(
+    wallet: Any, key: Metadata, services: Services
+) -> None:
+    await services.stop("wallet")
+    try:
+        request = wallet_pb2.GetBalanceRequest(user_id=new_id())
+        call = wallet.GetBalance(request, metadata=key)
+        assert await refused(call) == (grpc.StatusCode.UNAVAILABLE, "unavailable")
+    finally:
+        await services("wallet")
+
+
+async def test_health_and_reflection_answer_anybody(channel: grpc.aio.Channel) -> None:
+    health = cast("Any", health_pb2_grpc).HealthStub(channel)
+    answer = await health.Check(health_pb2.HealthCheckRequest(service="betmesh.wallet.v1.Wallet"))
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    reflection = cast("Any", reflection_pb2_grpc).ServerReflectionStub(channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    listed = [answer async for answer in reflection.ServerReflectionInfo(iter([request]))]
+    names = {service.name for service in listed[0].list_services_response.service}
+    assert {"betmesh.wallet.v1.Wallet", "betmesh.identity.v1.Identity"} <= names
+
+
+def test_a_key_opens_only_its_scopes() -> None:
+    keys = Keys("main", "reader:wallet.read+identity.read, other:wallet.write")
+    keys.require("wallet.write", [("authorization", "Bearer main")])
+    keys.require("wallet.read", [("authorization", "Bearer reader")])
+    with pytest.raises(Forbidden):
+        keys.require("wallet.write", [("authorization", "Bearer reader")])
+    with pytest.raises(Unauthenticated):
+        Keys("", "").require("wallet.read", [("authorization", "Bearer ")])
+    with pytest.raises(DeclarationError):
+        Keys("main", "reader:everything")
+    assert {"wallet.read", "wallet.write", "identity.read"} == ALL_SCOPES
