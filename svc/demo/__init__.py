@@ -10,6 +10,7 @@ from rich.console import Console
 from svc.demo.client import DemoFailed
 from svc.demo.report import print_arrows, print_flow
 from svc.demo.session import Outcome, drive, listening
+from svc.generate.readme import record_transcript
 from svc.platform import up
 from svc.platform.errors import PlatformError
 from svc.platform.fleet import Fleet
@@ -17,16 +18,28 @@ from svc.platform.installation import Installation, default_run_dir
 from svc.platform.ports import free_ports
 from svc.platform.servers import forget, running_servers
 
+WIDTH = 110
+"""Columns where the output goes to a file."""
+
 
 def main(arguments: list[str]) -> int:
     """Run the demo; exit code 0 when every arrow of the diagram was seen, 1 when not."""
-    if arguments:
-        print(f"demo takes no arguments: {' '.join(arguments)}", file=sys.stderr)
+    if arguments not in ([], ["--record"]):
+        print(
+            f"demo takes no arguments but --record (write the transcript into README.md), "
+            f"not: {' '.join(arguments)}",
+            file=sys.stderr,
+        )
         return 2
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    recording = bool(arguments)
+    terminal = sys.stdout.isatty() and not recording
+    console = Console(highlight=False, width=None if terminal else WIDTH, record=recording)
     run_dir = default_run_dir() / "demo"
     try:
-        return _run(console, run_dir)
+        code = _run(console, run_dir)
+        if recording and code == 0:
+            record_transcript(console.export_text())
+        return code
     except (PlatformError, DemoFailed) as failure:
         console.print(f"demo failed: {failure}", style="bold red", markup=False)
         console.print(f"logs: {run_dir / 'logs'}; what runs and what is missing: ./just doctor")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from svc import catalogue
 from svc.generate.broker import broker_files
+from svc.generate.readme import readme
 from svc.generate.subjects import subjects_md
 from svc.generate.topology import Topology
 
@@ -16,7 +17,11 @@ OWNED = ("jetstream/streams", "jetstream/consumers", "jetstream/buckets")
 def generated_files(topology: Topology | None = None) -> dict[str, str]:
     """Return the text of every generated file by its path in the checkout."""
     topology = topology or Topology(_present())
-    return {**broker_files(topology), "subjects.md": subjects_md(topology)}
+    return {
+        **broker_files(topology),
+        "subjects.md": subjects_md(topology),
+        "README.md": readme(topology),
+    }
 
 
 def _present():  # noqa  # TEMPORARY until all twelve exist

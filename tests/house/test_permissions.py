@@ -1,0 +1,180 @@
+"""With a service's own credentials, the broker refuses every subject that it does not declare.
+
+Every service times every subject of the platform, both directions, against a real server that has
+the generated permissions and no streams: what is permitted does nothing, what is not is refused.
+"""
+
+import os
+from collections.abc import AsyncGenerator, Generator
+
+import pytest
+from nats.aio.client import Client
+
+from svc import catalogue
+from svc.generate.topology import Permissions, Topology
+from svc.mesh.contract import LANE_OF_TOPIC
+from svc.platform.installation import ROOT, Installation, prepare
+from svc.platform.nats_server import NatsServer
+from svc.platform.ports import free_ports
+from svc.platform.servers import forget
+
+TOPOLOGY = Topology(catalogue.services())
+
+
+def matches(pattern: str, subject: str) -> bool:
+    """Tell whether a NATS subject lies within a pattern with `*` and `>`."""
+    wanted, given = pattern.split("."), subject.split(".")
+    for place, token in enumerate(wanted):
+        if token == ">":
+            return len(given) > place
+        if place >= len(given) or token not in {"*", given[place]}:
+            return False
+    return len(wanted) == len(given)
+
+
+def subjects() -> list[str]:
+    """Return every subject that the platform knows, one of each kind."""
+    found = {call.subject for service in TOPOLOGY.services for call in service.contract.answers}
+    found |= {event.subject for event in TOPOLOGY.events()}
+    for service in TOPOLOGY.services:
+        name = service.name
+        found |= {f"$KV.{name}.key", f"_INBOX.{name}.reply", f"$SRV.PING.{name}"}
+        found |= {f"$JS.API.STREAM.INFO.KV_{name}", f"$JS.API.DIRECT.GET.KV_{name}.$KV.{name}.key"}
+        found |= {f"live.{live.channel}.key" for live in service.contract.pushes}
+        for topic in LANE_OF_TOPIC:
+            stream = topic.upper()
+            found |= {
+                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}",
+                f"$JS.ACK.{stream}.{name}.1.1.1.1.0",
+                f"dead.{name}.{topic}",
+                f"$JS.API.CONSUMER.CREATE.{stream}.{name}",
+            }
+    found |= {"$JS.API.STREAM.PURGE.WALLET", "$JS.API.STREAM.DELETE.WALLET", "$SRV.PING"}
+    return sorted(found | {"anything.else", "_INBOX.operator.reply"})
+
+
+@pytest.fixture(scope="module")
+def broker() -> Generator[Installation]:
+    """A NATS server with the generated permissions and nothing in it."""
+    run_dir = ROOT / ".run" / f"test-{os.getpid()}-permissions"
+    installation = prepare(run_dir, free_ports())
+    server = NatsServer(installation)
+    try:
+        server.launch()
+        server.daemon.wait_ready(server.is_ready)
+        yield installation
+    finally:
+        server.ask_to_stop()
+        server.daemon.wait_stopped()
+        forget(run_dir)
+
+
+class Probe:
+    """A connection as one service that collects what the broker refuses."""
+
+    def __init__(self) -> None:
+        self.connection = Client()
+        self.refused: list[str] = []
+
+    async def connect(self, installation: Installation, user: str) -> None:
+        """Connect with the user's own key."""
+        await self.connection.connect(
+            installation["NATS_URL"],
+            nkeys_seed=str(installation.run_dir / "nats" / f"{user}.nk"),
+            error_cb=self._refused,
+        )
+
+    async def _refused(self, failure: Exception) -> None:
+        self.refused.append(str(failure).lower())
+
+    async def refuses_to_publish(self, subject: str) -> bool:
+        """Tell whether the broker refuses a publication: its answers come in order."""
+        before = len(self.refused)
+        await self.connection.publish(subject, b"")
+        await self.connection.flush()
+        return any(f'publish to "{subject.lower()}"' in text for text in self.refused[before:])
+
+    async def refuses_to_subscribe(self, subject: str, queue: str = "") -> bool:
+        """Tell whether the broker refuses a subscription."""
+        before = len(self.refused)
+        subscription = await self.connection.subscribe(subject, queue=queue)
+        await self.connection.flush()
+        refused = any(f'subscription to "{subject.lower()}"' in t for t in self.refused[before:])
+        if not refused:
+            await subscription.unsubscribe()
+        return refused
+
+
+@pytest.fixture
+async def probe(broker: Installation, name: str) -> AsyncGenerator[Probe]:
+    """A connection as the service under test."""
+    found = Probe()
+    await found.connect(broker, name)
+    yield found
+    await found.connection.close()
+
+
+def may_publish(permissions: Permissions, subject: str) -> bool:
+    """Tell what the declarations say about publishing a subject."""
+    return any(matches(pattern, subject) for pattern in permissions.publish)
+
+
+def may_subscribe(permissions: Permissions, subject: str, queue: str) -> bool:
+    """Tell what the declarations say about subscribing a subject in a queue group or none."""
+    for entry in permissions.subscribe:
+        pattern, _, group = entry.partition(" ")
+        if matches(pattern, subject) and group in {"", queue}:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("name", catalogue.NAMES)
+async def test_a_service_can_publish_what_it_declares_and_nothing_else(
+    probe: Probe, name: str
+) -> None:
+    permissions = TOPOLOGY.permissions(TOPOLOGY.by_name[name])
+    wrong = [
+        subject
+        for subject in subjects()
+        if await probe.refuses_to_publish(subject) is may_publish(permissions, subject)
+    ]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", catalogue.NAMES)
+async def test_a_service_can_subscribe_what_it_declares_and_nothing_else(
+    probe: Probe, name: str
+) -> None:
+    permissions = TOPOLOGY.permissions(TOPOLOGY.by_name[name])
+    wrong = [
+        (subject, queue)
+        for subject in subjects()
+        for queue in ("", name)
+        if await probe.refuses_to_subscribe(subject, queue)
+        is may_subscribe(permissions, subject, queue)
+    ]
+
+    assert wrong == []
+
+
+def test_declared_subjects_are_what_the_permissions_hold() -> None:
+    """The declarations themselves, without the code that turns them into permissions."""
+    for service in TOPOLOGY.services:
+        permissions = TOPOLOGY.permissions(service)
+        calls = {subject for subject in permissions.publish if subject.startswith("rpc.")}
+        events = {subject for subject in permissions.publish if ".events." in subject}
+        answers = {s for s in permissions.subscribe if s.startswith("rpc.")}
+        assert calls == {call.subject for call in service.calls}
+        assert events == {event.subject for event in service.may_publish().values()}
+        assert answers == {f"{call.subject} {service.name}" for call in service.contract.answers}
+
+
+def test_nobody_but_the_wallets_callers_can_move_money() -> None:
+    movers = {
+        service.name
+        for service in TOPOLOGY.services
+        if "rpc.wallet.v1.deduct_balance" in TOPOLOGY.permissions(service).publish
+    }
+
+    assert movers <= {"sportsbook", "payment", "casino", "gateway"}

@@ -1,0 +1,36 @@
+"""The whole platform as it runs for real: every service and outside program its own process."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from svc.demo.session import listening
+from svc.platform import up
+from svc.platform.fleet import Fleet
+from svc.platform.installation import ROOT
+from svc.platform.ports import free_ports
+from svc.platform.servers import forget, running_servers
+from tests.journeys.world import Platform
+
+FAST = {"BETRADAR_ALIVE_S": "2"}
+
+
+@pytest.fixture(scope="session")
+async def whole() -> AsyncGenerator[Platform]:
+    """Everything up, once for all journeys, with a wiretap from before the first service."""
+    run_dir = ROOT / ".run" / f"test-{os.getpid()}-journeys"
+    try:
+        with running_servers(run_dir, free_ports()) as installation:
+            await asyncio.to_thread(up.deploy, installation)
+            fleet = Fleet(installation, FAST)
+            try:
+                async with listening(installation) as wiretap:
+                    fleet.start()
+                    await asyncio.to_thread(fleet.wait_ready)
+                    yield Platform(installation, fleet, wiretap)
+            finally:
+                await asyncio.to_thread(fleet.stop)
+    finally:
+        forget(run_dir)
