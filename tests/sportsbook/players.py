@@ -1,0 +1,115 @@
+"""Players of the tests: with money in the real wallet, striking bets."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from svc.mesh.clock import SystemClock, new_id
+from svc.mesh.errors import NotFound
+from svc.scheduler import contract as scheduler
+from svc.sportsbook.contract import (
+    GET_BET,
+    PLACE_BET,
+    Bet,
+    BetAccepted,
+    BetKind,
+    BetOf,
+    OddsPolicy,
+    PlaceBet,
+    Selection,
+)
+from svc.wallet import contract as wallet
+from tests.support.mesh import Operator
+
+WITHIN_S = 15.0
+
+
+async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Wait until a condition holds."""
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while not await holds():  # noqa: ASYNC110 - what is waited for is in other processes
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not within {WITHIN_S} s: {what}") from None
+
+
+async def sweep(operator: Operator) -> None:
+    """Let the sportsbook's job come due, as the scheduler would."""
+    due = scheduler.JobDue(
+        service="sportsbook", name="sweep", key="", due_at=SystemClock().now(), payload={}
+    )
+    await operator.publish(scheduler.JOB_DUE, due, subject="sportsbook.sweep")
+
+
+class Player:
+    """One player; money in minor units of EUR."""
+
+    def __init__(self, operator: Operator) -> None:
+        self.operator = operator
+        self.user_id = new_id()
+
+    async def with_money(self, amount: int = 10_000) -> "Player":
+        await self.operator.call(
+            wallet.CREDIT_BALANCE,
+            wallet.Transfer(
+                transfer_id=new_id(),
+                user_id=self.user_id,
+                amount=amount,
+                currency="EUR",
+                kind="deposit",
+                reference="test",
+            ),
+        )
+        return self
+
+    async def cash(self) -> int:
+        try:
+            found = await self.operator.call(wallet.BALANCE, wallet.BalanceOf(user_id=self.user_id))
+        except NotFound:
+            return 0
+        return found.cash
+
+    async def gets_to(self, cash: int) -> None:
+        """Wait until the wallet has credited what events told it to."""
+
+        async def there() -> bool:
+            return await self.cash() == cash
+
+        await until(there, f"{cash} in the wallet, it holds {await self.cash()}")
+
+    def slip(
+        self,
+        *selections: Selection,
+        stake: int = 1000,
+        key: str | None = None,
+        policy: OddsPolicy = "none",
+        kind: BetKind | None = None,
+        currency: str = "EUR",
+    ) -> PlaceBet:
+        return PlaceBet(
+            user_id=self.user_id,
+            idempotency_key=key or new_id(),
+            kind=kind or ("single" if len(selections) == 1 else "accumulator"),
+            selections=list(selections),
+            stake=stake,
+            currency=currency,
+            odds_policy=policy,
+        )
+
+    async def bets(
+        self, *selections: Selection, stake: int = 1000, policy: OddsPolicy = "none"
+    ) -> BetAccepted:
+        slip = self.slip(*selections, stake=stake, policy=policy)
+        return await self.operator.call(PLACE_BET, slip)
+
+    async def bet(self, bet_id: str) -> Bet:
+        return await self.operator.call(GET_BET, BetOf(user_id=self.user_id, bet_id=bet_id))
+
+    async def comes_to(self, bet_id: str, status: str) -> Bet:
+        """Wait until a bet has a status."""
+
+        async def there() -> bool:
+            return (await self.bet(bet_id)).status == status
+
+        await until(there, f"bet {bet_id} is {status}")
+        return await self.bet(bet_id)
