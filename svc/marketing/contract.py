@@ -51,9 +51,10 @@ class Bonuses(Reply, frozen=True, kw_only=True):
 
 
 class Loyalty(Reply, frozen=True, kw_only=True):
-    """The player's points and tier."""
+    """The player's points and tier; `pending` points come with the settlement of open bets."""
 
     points: int
+    pending: int
     tier: str
     next_tier: str | None
     points_to_next: int | None

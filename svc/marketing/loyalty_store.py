@@ -22,6 +22,15 @@ async def insert_pending(
     )
 
 
+async def pending_points(tx: Tx, user_id: str) -> int:
+    """Sum the points that a player's open stakes would earn."""
+    return await tx.fetchval(
+        "SELECT coalesce(sum(pending_points), 0)::bigint FROM loyalty_stakes"
+        " WHERE user_id = $1 AND pending_points > 0",
+        user_id,
+    )
+
+
 async def lock_points(
     tx: Tx, product: Product, reference: str, user_id: str, stake: int
 ) -> tuple[int, datetime | None]:

@@ -2,7 +2,7 @@
 
 from svc.casino import contract as casino
 from svc.identity import contract as identity
-from svc.marketing import awards, loyalty as points, rules, store
+from svc.marketing import awards, loyalty as points, loyalty_store, rules, store
 from svc.marketing.contract import (
     BONUSES,
     CAMPAIGNS,
@@ -93,10 +93,12 @@ async def loyalty(request: OfPlayer, context: Context) -> Loyalty:
     """Tell points and tier; somebody without stakes has none and stands at the bottom."""
     async with context.transaction() as tx:
         player = await store.find_player(tx, request.user_id)
+        pending = await loyalty_store.pending_points(tx, request.user_id)
     current, tier = (player.points, player.tier) if player else (0, rules.TIERS[0].name)
     above = rules.next_tier(current, tier)
     return Loyalty(
         points=current,
+        pending=pending,
         tier=tier,
         next_tier=above[0] if above else None,
         points_to_next=above[1] if above else None,

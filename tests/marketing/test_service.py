@@ -239,7 +239,8 @@ async def test_points_are_pending_until_the_bet_is_settled_and_go_when_it_is_voi
             return pending == 10
 
         await until(noted)
-    assert (await loyalty_of(operator, user_id)).points == 0
+    held = await loyalty_of(operator, user_id)
+    assert (held.points, held.pending) == (0, 10)
     await operator.publish(sportsbook.BET_SETTLED, settled(user_id, bet_id, "lost"), subject=bet_id)
     await operator.publish(sportsbook.BET_SETTLED, settled(user_id, bet_id, "won"), subject=bet_id)
     await operator.publish(sportsbook.BET_CANCELLED, cancelled(user_id, bet_id), subject=bet_id)
@@ -269,7 +270,7 @@ async def test_a_tier_is_reached_by_casino_stakes(operator: Operator) -> None:
     )
     assert [(e.data.points, e.data.tier) for e in earned] == [(1_000, "silver"), (1_100, "silver")]
     assert await loyalty_of(operator, user_id) == Loyalty(
-        points=2_100, tier="silver", next_tier="gold", points_to_next=2_900
+        points=2_100, pending=0, tier="silver", next_tier="gold", points_to_next=2_900
     )
 
 

@@ -1,6 +1,5 @@
 """notification on the real broker and database, with identity, localization and the provider."""
 
-import asyncio
 import base64
 import random
 from collections.abc import Awaitable, Callable
@@ -340,7 +339,7 @@ async def test_a_failing_provider_delays_sms_but_not_in_app_messages(
 
 
 async def test_messages_wait_while_identity_and_localization_are_down(
-    register: Register, operator: Operator, provider: Provider, services: Services
+    register: Register, operator: Operator, platform: Platform, services: Services
 ) -> None:
     await register()
     await services.stop("identity", "localization", "notification")
@@ -369,7 +368,17 @@ async def test_messages_wait_while_identity_and_localization_are_down(
             ),
             subject=user.user_id,
         )
-        await asyncio.sleep(0)
+
+        async def tried() -> bool:
+            async with platform.database("notification") as database:
+                waiting = await database.fetchval(
+                    "SELECT count(*) FROM messages WHERE user_id = $1 AND status = 'queued'"
+                    " AND attempts > 0 AND reason IS NOT NULL",
+                    user.user_id,
+                )
+            return waiting == 4
+
+        await until(tried)
         page = await operator.call(LIST_MESSAGES, InboxOf(user_id=user.user_id))
         assert page.items == []
     finally:
@@ -383,7 +392,6 @@ async def test_messages_wait_while_identity_and_localization_are_down(
     await operator.heard(
         NOTIFICATION_FAILED, lambda e: (e.user_id, e.channel) == (user.user_id, "sms")
     )
-    assert provider.process is not None
 
 
 def receipt(platform: Platform, sid: str, status: str, *, token: str | None = None) -> RawMessage:

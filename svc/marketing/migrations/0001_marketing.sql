@@ -69,6 +69,6 @@ CREATE TABLE loyalty_stakes (
     decided_at timestamptz,
     PRIMARY KEY (product, reference)
 );
-CREATE INDEX loyalty_stakes_of_player ON loyalty_stakes (user_id);
+CREATE INDEX loyalty_stakes_pending ON loyalty_stakes (user_id) WHERE pending_points > 0;
 
 -- migrate:down
