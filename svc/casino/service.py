@@ -188,7 +188,7 @@ async def game_totals(request: GameTotalsOf, context: Context) -> GameTotals:
         async with context.transaction() as tx:
             return GameTotals(items=await store.totals(tx))
 
-    return await context.cache.read_through(TOTALS_KEY, GameTotals, load, ttl_s=5)
+    return await context.cache.read_through(TOTALS_KEY, GameTotals, load, ttl_s=1)
 
 
 @casino.hears(CASINO_PAYOUT_COMPLETE)

@@ -21,10 +21,11 @@ async def open_raffle(tx: Tx, currency: str) -> None:
     """Open this week's raffle of a currency, unless one is open; its seed is committed to now."""
     now = tx.context.now()
     _, draws_at = rules.week_of(now)
-    earlier = await store_raffles.count_raffles(tx, currency, draws_at)
+    week = rules.week_id("raffle", currency, now)
+    earlier = await store_raffles.count_raffles(tx, week)
     server_seed = secrets.token_hex(32)
     raffle = store_raffles.StoredRaffle(
-        raffle_id=rules.game_id("raffle", currency, now, earlier),
+        raffle_id=rules.game_id(week, earlier),
         currency=currency,
         prize=rules.RAFFLE_PRIZE,
         winners_wanted=rules.RAFFLE_WINNERS,

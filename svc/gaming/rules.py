@@ -171,11 +171,15 @@ def week_of(now: datetime) -> tuple[datetime, datetime]:
     return monday, monday + timedelta(days=7)
 
 
-def game_id(kind: str, currency: str, now: datetime, earlier: int) -> str:
-    """Return a raffle's or tournament's name; `earlier` counts those of the same week."""
+def week_id(kind: str, currency: str, now: datetime) -> str:
+    """Return the name of a week's raffle or tournament in a currency."""
     year, week, _ = now.isocalendar()
-    name = f"{kind}-{currency.lower()}-{year}-w{week:02d}"
-    return f"{name}-{earlier + 1}" if earlier else name
+    return f"{kind}-{currency.lower()}-{year}-w{week:02d}"
+
+
+def game_id(week: str, earlier: int) -> str:
+    """Return a name of its own for one of a week; `earlier` counts those before it."""
+    return f"{week}-{earlier + 1}" if earlier else week
 
 
 def leaderboard_member(user_id: str, reached_at: datetime) -> str:

@@ -49,7 +49,8 @@ from svc.sportsbook import contract as sportsbook
 TURN_OVER = "turn-over"
 RAFFLES_KEY = "raffles"
 TOURNAMENTS_KEY = "tournaments"
-CACHED_S = 10
+CACHED_S = 1
+"""Long enough to take a rush off the database, short enough for a list read while it changed."""
 LISTED_MAX = 200
 
 gaming = Service(

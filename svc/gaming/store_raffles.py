@@ -70,11 +70,9 @@ async def insert_raffle(tx: Tx, new: StoredRaffle, now: datetime) -> None:
     )
 
 
-async def count_raffles(tx: Tx, currency: str, draws_at: datetime) -> int:
-    """Return how many raffles of a currency are or were to be drawn at an instant."""
-    return await tx.fetchval(
-        "SELECT count(*) FROM raffles WHERE currency = $1 AND draws_at = $2", currency, draws_at
-    )
+async def count_raffles(tx: Tx, week: str) -> int:
+    """Return how many raffles there are or were in a week of a currency."""
+    return await tx.fetchval("SELECT count(*) FROM raffles WHERE starts_with(raffle_id, $1)", week)
 
 
 async def lock_open_raffle(tx: Tx, currency: str) -> StoredRaffle | None:

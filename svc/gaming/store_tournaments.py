@@ -45,15 +45,12 @@ async def insert_tournament(tx: Tx, new: Tournament) -> None:
     )
 
 
-async def earlier_tournaments(
-    tx: Tx, currency: str, since: datetime
-) -> tuple[int, datetime | None]:
-    """Return how many tournaments of a currency started since then, and when the last one ends."""
+async def earlier_tournaments(tx: Tx, week: str) -> tuple[int, datetime | None]:
+    """Return how many tournaments there were in a week of a currency, and when the last ended."""
     row = await tx.fetchrow(
         """SELECT count(*) AS earlier, max(ends_at) AS ends_at FROM tournaments
-           WHERE currency = $1 AND starts_at >= $2""",
-        currency,
-        since,
+           WHERE starts_with(tournament_id, $1)""",
+        week,
     )
     assert row is not None
     return row["earlier"], row["ends_at"]

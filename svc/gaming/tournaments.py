@@ -13,9 +13,10 @@ async def open_tournament(tx: Tx, currency: str) -> None:
     """Open a currency's race for this week, after the last one of this week if there was one."""
     now = tx.context.now()
     monday, ends_at = rules.week_of(now)
-    earlier, last_end = await store_tournaments.earlier_tournaments(tx, currency, monday)
+    week = rules.week_id("tournament", currency, now)
+    earlier, last_end = await store_tournaments.earlier_tournaments(tx, week)
     tournament = Tournament(
-        tournament_id=rules.game_id("tournament", currency, now, earlier),
+        tournament_id=rules.game_id(week, earlier),
         name="",
         currency=currency,
         prizes=rules.shares(rules.TOURNAMENT_POOL, rules.TOURNAMENT_SHARES),

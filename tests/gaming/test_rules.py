@@ -129,8 +129,9 @@ def test_a_week_runs_from_monday_to_monday() -> None:
     monday = datetime(2026, 11, 16, tzinfo=UTC)
     assert rules.week_of(sunday) == (monday, monday + timedelta(days=7))
     assert rules.week_of(monday)[0] == monday
-    assert rules.game_id("raffle", "EUR", sunday, 0) == "raffle-eur-2026-w47"
-    assert rules.game_id("raffle", "EUR", sunday, 2) == "raffle-eur-2026-w47-3"
+    week = rules.week_id("raffle", "EUR", sunday)
+    assert rules.game_id(week, 0) == "raffle-eur-2026-w47"
+    assert rules.game_id(week, 2) == "raffle-eur-2026-w47-3"
 
 
 def test_among_equal_scores_the_first_to_reach_it_is_read_first() -> None:
