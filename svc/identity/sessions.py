@@ -61,8 +61,8 @@ async def open_session(tx: Tx, user: store.UserRow, request: LogIn) -> Tokens:
         tx,
         session_id,
         user.user_id,
-        device=request.device[:DEVICE_LENGTH_MAX],
-        ip=request.ip,
+        device=_storable(request.device),
+        ip=_storable(request.ip),
         created_at=now,
         expires_at=now + REFRESH_LIFETIME,
     )
@@ -159,6 +159,11 @@ async def _tokens(tx: Tx, user: store.UserRow, session_id: str) -> Tokens:
         token_type="Bearer",  # noqa: S106 -- a scheme, not a secret
         expires_in=tokens.LIFETIME_S,
     )
+
+
+def _storable(told: str) -> str:
+    """Return what a client told about itself, cut, and without what Postgres cannot keep."""
+    return told[:DEVICE_LENGTH_MAX].replace("\x00", "")
 
 
 def _digest(refresh_token: str) -> bytes:

@@ -30,7 +30,7 @@ NO_ZERO = r"^[^\x00]*$"
 """Postgres keeps no zero character in text."""
 ShortText = Annotated[str, Meta(min_length=1, max_length=255, pattern=NO_ZERO)]
 LocaleTag = Annotated[
-    str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$", max_length=5, description="BCP 47, e.g. pt-BR")
+    str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$(?!\n)", description="BCP 47, e.g. pt-BR")
 ]
 IdempotencyKey = Annotated[
     str, Meta(min_length=1, max_length=255, pattern=NO_ZERO, description="Chosen by the caller")

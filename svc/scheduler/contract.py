@@ -18,7 +18,8 @@ JOB_USERS = (
 )  # fmt: skip
 """The services that ask for jobs: the diagram's "All Services" with an event edge."""
 
-JobName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$", description="kebab-case")]
+# `$` also matches before a last newline, which would end a line of the broker's protocol.
+JobName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$(?!\n)", description="kebab-case")]
 JobKey = Annotated[str, Meta(max_length=255, description="Tells jobs of one name apart")]
 
 

@@ -137,6 +137,8 @@ async def test_who_is_not_yet_eighteen_is_refused_and_from_the_birthday_on_welco
         ("currency", "eur"),
         ("password", "short"),
         ("locale", "english"),
+        ("locale", "de\n"),
+        ("currency", "EUR\n"),
     ],
 )
 async def test_a_wrong_field_is_refused_by_its_name(
@@ -197,6 +199,13 @@ async def test_an_unknown_address_costs_a_password_check_too(
     known = min([await refusal_s(email) for _ in range(3)])
     unknown = min([await refusal_s(f"{new_id()}@example.com") for _ in range(3)])
     assert unknown > known / 2
+
+
+async def test_whatever_a_client_tells_about_itself_it_can_log_in(operator: Operator) -> None:
+    _, email = await registered(operator)
+    device = "zero \x00 and long " * 50
+    request = LogIn(email=email, password=PASSWORD, device=device, ip="::1")
+    assert (await operator.call(identity.LOG_IN, request)).expires_in == 600
 
 
 async def test_a_hash_of_older_parameters_is_renewed_at_the_next_log_in(

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
 import pytest
 
 from svc.mesh.errors import Invalid
@@ -104,3 +105,10 @@ def test_a_time_zone_goes_only_with_what_reads_a_calendar(schedule: str, zone: s
 def test_stamps_sort_as_time_does() -> None:
     instants = [NOON, NOON + timedelta(microseconds=1), NOON + timedelta(seconds=1)]
     assert sorted(map(stamp, instants)) == [stamp(instant) for instant in instants]
+
+
+@pytest.mark.parametrize("name", ["a\n", "A", "", "a b", "a.b", "a" * 65])
+def test_a_name_that_is_no_token_of_a_subject_does_not_even_decode(name: str) -> None:
+    body = msgspec.json.encode({"service": "wallet", "name": name, "cron": "@daily"})
+    with pytest.raises(msgspec.ValidationError, match=r"\$\.name"):
+        msgspec.json.decode(body, type=JobRequested)
