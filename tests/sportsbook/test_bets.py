@@ -276,25 +276,31 @@ async def test_bets_are_listed_newest_first_page_by_page_and_only_ones_own(
 
 
 async def test_the_open_risk_is_summed_by_currency_and_follows_the_bets(
-    match: Match, player: Player, operator: Operator
+    match: Match, player: Player, operator: Operator, platform: Platform
 ) -> None:
-    async def risk() -> tuple[int, int]:
+    async def reported() -> tuple[int, int]:
         report = await operator.call(LIABILITIES, Liabilities())
         found = [each for each in report.items if each.currency == "EUR"]
         return (found[0].stakes, found[0].potential_payout) if found else (0, 0)
 
+    async with platform.database("sportsbook") as database:
+        row = await database.fetchrow(
+            "SELECT coalesce(sum(stake), 0)::bigint, coalesce(sum(potential_payout), 0)::bigint"
+            " FROM bet WHERE status = 'accepted' AND currency = 'EUR'"
+        )
+    assert row is not None
+    before: tuple[int, int] = (row[0], row[1])
     await match.odds()
-    before = await risk()
     await player.bets(match.leg(), stake=1000)
 
     async def risen() -> bool:
-        return await risk() == (before[0] + 1000, before[1] + 2500)
+        return await reported() == (before[0] + 1000, before[1] + 2500)
 
     await until(risen, "the risk has risen")
     await match.settle({"1": 'result="0"'})
 
     async def fallen() -> bool:
-        return await risk() == before
+        return await reported() == before
 
     await until(fallen, "the risk has fallen")
 
