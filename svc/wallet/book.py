@@ -79,11 +79,17 @@ class Book:
     """The wallets and transfers that some operations concern, indexed for the rules."""
 
     wallets: dict[str, Wallet]
+    unopened: dict[str, Wallet] = field(default_factory=dict[str, Wallet])
     records: dict[str, Record] = field(default_factory=dict[str, Record])
     holds: dict[str, Record] = field(default_factory=dict[str, Record])
     closed_holds: set[str] = field(default_factory=set[str])
     undone: set[str] = field(default_factory=set[str])
     credits_of: dict[str, set[str]] = field(default_factory=lambda: defaultdict[str, set[str]](set))
+
+    def open_wallet(self, user_id: str) -> None:
+        """Let a wallet be seen from now on: operations before the first credit found none."""
+        if user_id in self.unopened:
+            self.wallets[user_id] = self.unopened.pop(user_id)
 
     def add(self, records: Iterable[Record]) -> None:
         """Take in transfers, read from the ledger or just decided; twice is as good as once."""

@@ -5,7 +5,7 @@ players' accounts by id, transfer ids, the house's accounts by id. `apply` is th
 per transaction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
@@ -55,15 +55,17 @@ async def apply(tx: Tx, operations: Sequence[Operation]) -> list[Answer]:
     included. Events of applied operations leave after the commit. Raises Unavailable when others
     kept deciding the same ids; nothing was done then.
     """
+    opened: dict[str, str] = {}
     for _ in range(ATTEMPTS_MAX):
         try:
             # A savepoint: what an attempt wrote and locked goes when it has to be made anew.
             async with tx.connection.transaction():
-                book, accounts = await _read(tx, operations)
+                book, accounts = await _read(tx, operations, opened)
                 answers, decided = _decide(operations, book)
                 await post(tx, decided, accounts)
         except WalletsMissing as missing:
-            await open_wallets(tx, missing.currency_of)
+            opened |= missing.currency_of
+            await open_wallets(tx, opened)
         except (Overtaken, asyncpg.UniqueViolationError):
             continue
         else:
@@ -129,8 +131,13 @@ def _given(value: str | None) -> list[str]:
     return [value] if value else []
 
 
-async def _read(tx: Tx, operations: Sequence[Operation]) -> tuple[Book, Accounts]:
-    """Lock the players concerned and read what the rules need to know."""
+async def _read(
+    tx: Tx, operations: Sequence[Operation], opened: Collection[str]
+) -> tuple[Book, Accounts]:
+    """Lock the players concerned and read what the rules need to know.
+
+    Wallets that were `opened` for these operations are seen from the first credit on.
+    """
     concerned = Concerned.by(operations)
     if concerned.refers:
         concerned.follow(await store.transfers(tx, concerned.ids, concerned.holds))
@@ -138,15 +145,16 @@ async def _read(tx: Tx, operations: Sequence[Operation]) -> tuple[Book, Accounts
     records = await store.transfers(tx, concerned.ids, concerned.holds)
     if concerned.refers and concerned.follow(records):
         raise Overtaken
-    book = Book({user: _wallet(accounts, user) for user, name in accounts if name == "cash"})
-    book.add(records)
-    missing = {
-        operation.user_id: operation.currency
-        for operation in operations
-        if isinstance(operation, Credit) and operation.user_id not in book.wallets
-    }
+    wallets = {user: _wallet(accounts, user) for user, name in accounts if name == "cash"}
+    missing: dict[str, str] = {}
+    for operation in operations:
+        if isinstance(operation, Credit) and operation.user_id not in wallets:
+            missing.setdefault(operation.user_id, operation.currency)
     if missing:
         raise WalletsMissing(missing)
+    unopened = {user: wallets.pop(user) for user in opened}
+    book = Book(wallets, unopened)
+    book.add(records)
     return book, accounts
 
 
@@ -166,6 +174,8 @@ def _decide(operations: Sequence[Operation], book: Book) -> tuple[list[Answer], 
         except Refused as refusal:
             answers.append(refusal)
             continue
+        if isinstance(operation, Credit):
+            book.open_wallet(operation.user_id)
         if record is None:
             new = _decide_new(operation, mark, book)
             record = new[0][0]

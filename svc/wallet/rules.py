@@ -75,7 +75,6 @@ class Plan:
     decided (negative: it is open again); `buries` is a transfer that will never be applied.
     """
 
-    wallet: Wallet | None = None
     outcome: Outcome = "applied"
     kind: Kind | None = None
     reference: str | None = None
@@ -188,7 +187,7 @@ def _deduct(operation: Deduct, book: Book) -> Plan:
         if bonus > spendable:
             raise InsufficientFunds(f"{amount} needed, {money.available + spendable} available")
         change = Money(cash=-cash, bonus=-bonus)
-    return Plan(wallet=wallet, kind=operation.kind, reference=operation.reference, change=change)
+    return Plan(kind=operation.kind, reference=operation.reference, change=change)
 
 
 def _credit(operation: Credit, book: Book) -> Plan:
@@ -206,7 +205,6 @@ def _credit(operation: Credit, book: Book) -> Plan:
     change = Money(cash=amount - bonus, bonus=bonus)
     _check_size(wallet.money + change)
     return Plan(
-        wallet=wallet,
         kind=operation.kind,
         reference=operation.reference,
         change=change,
@@ -222,7 +220,6 @@ def _hold(operation: Hold, book: Book) -> Plan:
     if operation.amount > wallet.money.available:
         raise InsufficientFunds(f"{operation.amount} needed, {wallet.money.available} available")
     return Plan(
-        wallet=wallet,
         kind=operation.kind,
         reference=operation.reference,
         change=Money(held=operation.amount),
@@ -231,13 +228,12 @@ def _hold(operation: Hold, book: Book) -> Plan:
 
 
 def _capture(operation: Capture, book: Book) -> Plan:
-    hold, wallet = _open_hold(operation.hold_id, book)
+    hold = _open_hold(operation.hold_id, book)
     held = hold.change.held
     amount = held if operation.amount is None else operation.amount
     if amount > held:
         raise HoldExceeded(f"{amount} to be captured, {held} held")
     return Plan(
-        wallet=wallet,
         kind=hold.kind,
         reference=hold.reference,
         change=Money(cash=-amount, held=-held),
@@ -246,9 +242,8 @@ def _capture(operation: Capture, book: Book) -> Plan:
 
 
 def _release(operation: Release, book: Book) -> Plan:
-    hold, wallet = _open_hold(operation.hold_id, book)
+    hold = _open_hold(operation.hold_id, book)
     return Plan(
-        wallet=wallet,
         kind=hold.kind,
         reference=hold.reference,
         change=-hold.change,
@@ -260,17 +255,15 @@ def _rollback(operation: Rollback, book: Book) -> Plan:
     original = book.records.get(operation.original_transfer_id)
     if original is None:
         return Plan(buries=operation.original_transfer_id)
-    wallet = wallet_concerned(operation, book)
-    if wallet is None or original.outcome != "applied" or original.transfer_id in book.undone:
-        return Plan(wallet=wallet, outcome="no_effect")
+    if original.outcome != "applied" or original.transfer_id in book.undone:
+        return Plan(outcome="no_effect")
     _check_undoable(original, book)
-    after = wallet.money + -original.change
+    after = book.wallets[original.user_id or ""].money + -original.change
     if after.available < 0 or after.bonus < 0:
         raise InsufficientFunds("the money of this transfer was spent meanwhile")
     _check_size(after)
     stake = book.records.get(original.stake_id) if original.stake_id else None
     return Plan(
-        wallet=wallet,
         kind=original.kind,
         reference=original.reference,
         change=-original.change,
@@ -306,14 +299,13 @@ def _stake(operation: Credit, book: Book) -> Record | None:
     return stake
 
 
-def _open_hold(hold_id: str, book: Book) -> tuple[Record, Wallet]:
+def _open_hold(hold_id: str, book: Book) -> Record:
     hold = book.holds.get(hold_id)
-    wallet = book.wallets.get(hold.user_id) if hold and hold.user_id else None
-    if hold is None or wallet is None:
+    if hold is None:
         raise NotFound("there is no such hold")
     if hold_id in book.closed_holds:
         raise AlreadySettled("this hold was captured or released")
-    return hold, wallet
+    return hold
 
 
 def _check_undoable(original: Record, book: Book) -> None:
@@ -335,6 +327,8 @@ def _in_play(stake: Record | None, book: Book, *, credits_left: int) -> int:
 
     The first credit of a bet decides it; the rollback of the last one opens it again.
     """
-    if stake is None or stake.kind != "bet" or book.credits_left(stake.transfer_id) != credits_left:
+    if stake is None or (stake.verb, stake.kind) != ("deduct_balance", "bet"):
+        return 0
+    if book.credits_left(stake.transfer_id) != credits_left:
         return 0
     return -(stake.change.cash + stake.change.bonus)

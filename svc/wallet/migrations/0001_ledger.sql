@@ -17,9 +17,10 @@ CREATE TABLE account (
     balance bigint NOT NULL DEFAULT 0,
     floor bigint DEFAULT 0,
     seq bigint NOT NULL DEFAULT 0 CHECK (seq >= 0),
-    UNIQUE NULLS NOT DISTINCT (user_id, currency, name),
+    CONSTRAINT one_of_each UNIQUE NULLS NOT DISTINCT (user_id, currency, name),
     UNIQUE (id, currency),
-    FOREIGN KEY (user_id, currency) REFERENCES wallet (user_id, currency),
+    CONSTRAINT currency_of_wallet
+        FOREIGN KEY (user_id, currency) REFERENCES wallet (user_id, currency),
     CONSTRAINT no_overdraft CHECK (balance >= floor),
     CHECK (floor >= 0 AND (floor = 0 OR name = 'cash')),
     CHECK ((user_id IS NULL) = (floor IS NULL)),
@@ -57,7 +58,8 @@ CREATE TABLE transfer (
     FOREIGN KEY (user_id, currency) REFERENCES wallet (user_id, currency),
     CHECK ((outcome = 'refused') = (refusal IS NOT NULL)),
     CHECK ((refusal IS NULL) = (detail IS NULL)),
-    CHECK (outcome = 'applied' OR (cash_change = 0 AND bonus_change = 0 AND held_change = 0)),
+    CONSTRAINT only_applied_moves_money
+        CHECK (outcome = 'applied' OR (cash_change = 0 AND bonus_change = 0 AND held_change = 0)),
     CHECK ((verb = 'rollback' AND outcome <> 'tombstone') = (original_id IS NOT NULL)),
     CHECK (outcome <> 'no_effect' OR verb = 'rollback'),
     CHECK (outcome <> 'applied' OR verb = 'rollback'
@@ -84,13 +86,13 @@ CREATE TABLE entry (
     account_id bigint NOT NULL,
     contra_id bigint NOT NULL,
     currency text NOT NULL,
-    amount bigint NOT NULL CHECK (amount <> 0),
+    amount bigint NOT NULL CONSTRAINT not_nothing CHECK (amount <> 0),
     seq bigint,
     balance_after bigint,
     FOREIGN KEY (account_id, currency) REFERENCES account (id, currency),
-    FOREIGN KEY (contra_id, currency) REFERENCES account (id, currency),
+    CONSTRAINT one_currency FOREIGN KEY (contra_id, currency) REFERENCES account (id, currency),
     UNIQUE (account_id, seq),
-    CHECK (account_id <> contra_id),
+    CONSTRAINT two_sides CHECK (account_id <> contra_id),
     CHECK ((user_id IS NULL) = (seq IS NULL) AND (user_id IS NULL) = (balance_after IS NULL))
 );
 CREATE INDEX entry_of_player ON entry (user_id, position) WHERE user_id IS NOT NULL;

@@ -1,0 +1,307 @@
+"""The money rule as tables: balances before, an operation, and the change or the refusal."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from svc.mesh.errors import NotFound, Refused
+from svc.mesh.types import AMOUNT_MAX
+from svc.wallet import rules
+from svc.wallet.book import Book, Money, Record, Wallet
+from svc.wallet.contract import (
+    REFUSALS,
+    AlreadySettled,
+    BalanceTooLarge,
+    Capture,
+    CurrencyMismatch,
+    Hold,
+    HoldExceeded,
+    InsufficientFunds,
+    Kind,
+    Release,
+    Rollback,
+    RolledBack,
+    TransferConflict,
+)
+from svc.wallet.operations import Credit, Deduct, Operation, fingerprint
+
+ANN = "00000000-0000-4000-8000-00000000000a"
+BOB = "00000000-0000-4000-8000-00000000000b"
+
+
+def number(value: int) -> str:
+    return f"00000000-0000-4000-8000-{value:012d}"
+
+
+NEW, STAKE, WIN, HOLD, LATE, REFUSED = (number(value) for value in range(1, 7))
+
+
+def book(cash: int = 0, bonus: int = 0, held: int = 0, *records: Record) -> Book:
+    """Ann's money in EUR, and what is known of earlier transfers."""
+    known = Book({ANN: Wallet(ANN, "EUR", Money(cash, bonus, held))})
+    known.add(records)
+    return known
+
+
+def deduct(amount: int, kind: Kind = "bet", user: str = ANN, currency: str = "EUR") -> Deduct:
+    return Deduct(
+        transfer_id=NEW, user_id=user, amount=amount, currency=currency, kind=kind, reference="r"
+    )
+
+
+def credit(
+    amount: int, kind: Kind = "bet_payout", stake: str | None = None, *, as_cash: bool = False
+) -> Credit:
+    return Credit(
+        transfer_id=NEW,
+        user_id=ANN,
+        amount=amount,
+        currency="EUR",
+        kind=kind,
+        reference="r",
+        stake_transfer_id=stake,
+        bonus_as_cash=as_cash,
+    )
+
+
+def hold(amount: int, hold_id: str = NEW) -> Hold:
+    return Hold(
+        transfer_id=NEW,
+        hold_id=hold_id,
+        user_id=ANN,
+        amount=amount,
+        currency="EUR",
+        kind="withdrawal",
+        reference="r",
+    )
+
+
+def capture(amount: int | None = None, hold_id: str = HOLD) -> Capture:
+    return Capture(transfer_id=NEW, hold_id=hold_id, amount=amount)
+
+
+def rollback(original: str) -> Rollback:
+    return Rollback(transfer_id=NEW, original_transfer_id=original)
+
+
+def taken(cash: int, bonus: int = 0, user: str = ANN, kind: Kind = "bet") -> Record:
+    return Record(
+        transfer_id=STAKE,
+        verb="deduct_balance",
+        outcome="applied",
+        user_id=user,
+        currency="EUR",
+        kind=kind,
+        change=Money(-cash, -bonus),
+    )
+
+
+def won(cash: int, bonus: int = 0) -> Record:
+    return Record(
+        transfer_id=WIN,
+        verb="credit_balance",
+        outcome="applied",
+        user_id=ANN,
+        currency="EUR",
+        kind="bet_payout",
+        change=Money(cash, bonus),
+        stake_id=STAKE,
+    )
+
+
+def undo(original: str, stake: str | None = None) -> Record:
+    return Record(
+        transfer_id=LATE,
+        verb="rollback",
+        outcome="applied",
+        user_id=ANN,
+        currency="EUR",
+        original_id=original,
+        stake_id=stake,
+    )
+
+
+def placed(amount: int) -> Record:
+    return Record(
+        transfer_id=HOLD,
+        verb="hold",
+        outcome="applied",
+        user_id=ANN,
+        currency="EUR",
+        kind="withdrawal",
+        change=Money(held=amount),
+        hold_id=HOLD,
+    )
+
+
+CLOSED = Record(
+    transfer_id=LATE, verb="release", outcome="applied", user_id=ANN, currency="EUR", hold_id=HOLD
+)
+BURIED = Record(transfer_id=LATE, verb="rollback", outcome="tombstone")
+TURNED_DOWN = Record(
+    transfer_id=REFUSED, verb="deduct_balance", outcome="refused", user_id=ANN, currency="EUR"
+)
+
+CHANGES: list[tuple[str, Book, Operation, Money]] = [
+    ("cash to exactly zero", book(100), deduct(100), Money(-100)),
+    ("cash first, then bonus", book(70, 50), deduct(100), Money(-70, -30)),
+    ("nothing at all", book(), deduct(0), Money()),
+    ("a casino stake from bonus alone", book(0, 5), deduct(5, "casino_bet"), Money(0, -5)),
+    ("free cash only beside a hold", book(100, 10, 60), deduct(50), Money(-40, -10)),
+    ("an expiry of all that is left", book(9, 5), deduct(8, "bonus_expiry"), Money(0, -5)),
+    ("an expiry of a part", book(9, 5), deduct(3, "bonus_expiry"), Money(0, -3)),
+    ("an expiry when nothing is left", book(9), deduct(3, "bonus_expiry"), Money()),
+    ("a deposit", book(), credit(7, "deposit"), Money(7)),
+    ("a bonus", book(), credit(7, "bonus"), Money(0, 7)),
+    ("a bonus that is cash", book(), credit(7, "bonus", as_cash=True), Money(7)),
+    ("a win on cash", book(0, 0, 0, taken(100)), credit(250, stake=STAKE), Money(250)),
+    ("a win on cash and bonus", book(0, 0, 0, taken(125, 75)), credit(300, stake=STAKE),
+     Money(188, 112)),
+    ("a win on bonus alone", book(0, 0, 0, taken(0, 3)), credit(7, stake=STAKE), Money(0, 7)),
+    ("an odd unit goes to cash", book(0, 0, 0, taken(1, 2)), credit(5, stake=STAKE), Money(2, 3)),
+    ("a refund restores the split", book(0, 0, 0, taken(70, 30)),
+     credit(100, "bet_refund", STAKE), Money(70, 30)),
+    ("a win on a stake that nobody took", book(), credit(5, stake=STAKE), Money(5)),
+    ("a win on a stake of nothing", book(0, 0, 0, taken(0)), credit(5, stake=STAKE), Money(5)),
+    ("all free cash held", book(100, 9, 40), hold(60), Money(held=60)),
+    ("all that is held", book(100, 0, 60, placed(60)), capture(), Money(-60, 0, -60)),
+    ("a part, the rest released", book(100, 0, 60, placed(60)), capture(10), Money(-10, 0, -60)),
+    ("a release", book(100, 0, 60, placed(60)), Release(transfer_id=NEW, hold_id=HOLD),
+     Money(held=-60)),
+    ("the recorded split, whatever there is now", book(5, 5, 0, taken(70, 30)), rollback(STAKE),
+     Money(70, 30)),
+    ("a win taken back", book(100, 0, 0, taken(10), won(100)), rollback(WIN), Money(-100)),
+    ("a stake whose win was taken back", book(0, 0, 0, taken(10), won(100), undo(WIN, STAKE)),
+     rollback(STAKE), Money(10)),
+    ("a hold undone", book(100, 0, 60, placed(60)), rollback(HOLD), Money(held=-60)),
+    ("an unknown transfer undone", book(5), rollback(STAKE), Money()),
+    ("a refused transfer undone", book(5, 0, 0, TURNED_DOWN), rollback(REFUSED), Money()),
+    ("a transfer undone twice", book(5, 0, 0, taken(10), undo(STAKE)), rollback(STAKE), Money()),
+    ("a buried transfer undone", book(5, 0, 0, BURIED), rollback(LATE), Money()),
+]  # fmt: skip
+
+REFUSED_CASES: list[tuple[str, Book, Operation, type[Refused]]] = [
+    ("a hold id used before", book(9, 0, 5, placed(5)), hold(1, HOLD), TransferConflict),
+    ("a win after its stake was rolled back", book(0, 0, 0, taken(5), undo(STAKE)),
+     credit(9, stake=STAKE), RolledBack),
+    ("a win on a buried stake", book(0, 0, 0, BURIED), credit(9, stake=LATE), RolledBack),
+    ("nobody's wallet", book(), deduct(1, user=BOB), NotFound),
+    ("another player's stake", book(0, 0, 0, taken(5, user=BOB)), credit(9, stake=STAKE), NotFound),
+    ("a stake that was refused", book(0, 0, 0, TURNED_DOWN), credit(9, stake=REFUSED), NotFound),
+    ("a win as a stake", book(9, 0, 0, won(9)), credit(9, stake=WIN), NotFound),
+    ("no such hold", book(9), capture(), NotFound),
+    ("another currency", book(9), deduct(1, currency="USD"), CurrencyMismatch),
+    ("a hold that is closed", book(9, 0, 0, placed(5), CLOSED), capture(1), AlreadySettled),
+    ("a release twice", book(9, 0, 0, placed(5), CLOSED), Release(transfer_id=NEW, hold_id=HOLD),
+     AlreadySettled),
+    ("a closed hold undone", book(9, 0, 0, placed(5), CLOSED), rollback(HOLD), AlreadySettled),
+    ("a settled stake undone", book(9, 0, 0, taken(5), won(0)), rollback(STAKE), AlreadySettled),
+    ("a release undone", book(9, 0, 0, placed(5), CLOSED), rollback(LATE), AlreadySettled),
+    ("a rollback undone", book(9, 0, 0, taken(5), undo(STAKE)), rollback(LATE), AlreadySettled),
+    ("more than is held", book(9, 0, 5, placed(5)), capture(6), HoldExceeded),
+    ("one minor unit more", book(60, 40), deduct(101), InsufficientFunds),
+    ("held money staked", book(100, 0, 60), deduct(41), InsufficientFunds),
+    ("bonus withdrawn", book(5, 40), deduct(6, "withdrawal"), InsufficientFunds),
+    ("bonus refunded", book(5, 40), deduct(6, "refund"), InsufficientFunds),
+    ("bonus held", book(5, 40), hold(6), InsufficientFunds),
+    ("held money held again", book(9, 0, 5), hold(5), InsufficientFunds),
+    ("a spent win taken back", book(99, 0, 0, taken(10), won(100)), rollback(WIN),
+     InsufficientFunds),
+    ("a win taken back that is held", book(100, 0, 1, taken(10), won(100)), rollback(WIN),
+     InsufficientFunds),
+    ("a spent bonus win taken back", book(99, 4, 0, taken(0, 1), won(0, 5)), rollback(WIN),
+     InsufficientFunds),
+    ("more than a message can carry", book(1), credit(AMOUNT_MAX, "deposit"), BalanceTooLarge),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("known", "operation", "change"),
+    [case[1:] for case in CHANGES],
+    ids=[case[0].replace(" ", "_") for case in CHANGES],
+)
+def test_an_operation_changes_exactly_this(
+    known: Book, operation: Operation, change: Money
+) -> None:
+    assert rules.decide(operation, known).change == change
+
+
+@pytest.mark.parametrize(
+    ("known", "operation", "refusal"),
+    [case[1:] for case in REFUSED_CASES],
+    ids=[case[0].replace(" ", "_") for case in REFUSED_CASES],
+)
+def test_an_operation_is_refused_for_exactly_this(
+    known: Book, operation: Operation, refusal: type[Refused]
+) -> None:
+    with pytest.raises(Refused) as refused:
+        rules.decide(operation, known)
+    assert type(refused.value) is refusal
+
+
+def test_every_refusal_of_the_contract_is_in_the_table_and_in_the_order_of_precedence() -> None:
+    assert rules.PRECEDENCE == REFUSALS
+    assert {case[3] for case in REFUSED_CASES} == set(REFUSALS)
+
+
+def test_the_first_credit_of_a_bet_moves_its_stake_to_the_revenue_and_the_second_does_not() -> None:
+    first = rules.decide(credit(0, stake=STAKE), book(0, 0, 0, taken(70, 30)))
+    second = rules.decide(credit(9, stake=STAKE), book(0, 0, 0, taken(70, 30), won(5)))
+    assert first.legs() == [rules.Leg("revenue", "bets_in_play", 100)]
+    assert second.legs() == [
+        rules.Leg("cash", "revenue", 7),
+        rules.Leg("bonus", "revenue", 2),
+    ]
+
+
+def test_rolling_back_the_last_credit_of_a_bet_puts_its_stake_back_into_play() -> None:
+    plan = rules.decide(rollback(WIN), book(100, 0, 0, taken(10), won(100)))
+    assert plan.legs() == [
+        rules.Leg("cash", "revenue", -100),
+        rules.Leg("revenue", "bets_in_play", -10),
+    ]
+
+
+def test_every_kind_has_a_house_account() -> None:
+    assert set(rules.HOUSE_OF) == set(Kind.__args__)
+
+
+def test_an_id_with_another_body_is_a_conflict_and_with_the_same_body_the_same_record() -> None:
+    asked = deduct(5)
+    known = book(9)
+    stored = Record(
+        transfer_id=NEW, verb="deduct_balance", outcome="applied", fingerprint=fingerprint(asked)
+    )
+    known.add([stored])
+    assert rules.replay(asked, fingerprint(asked), known) is stored
+    other = deduct(6)
+    with pytest.raises(TransferConflict):
+        rules.replay(other, fingerprint(other), known)
+
+
+def test_a_buried_transfer_is_refused_whatever_its_body_says() -> None:
+    known = book(9)
+    known.add([Record(transfer_id=NEW, verb="rollback", outcome="tombstone")])
+    with pytest.raises(RolledBack):
+        rules.replay(deduct(5), fingerprint(deduct(5)), known)
+
+
+def test_a_rollback_of_itself_is_a_conflict() -> None:
+    with pytest.raises(TransferConflict):
+        rules.replay(rollback(NEW), b"", book(9))
+
+
+amounts = st.integers(0, 1_000)
+
+
+@given(cash=amounts, bonus=amounts, stake=amounts, payout=amounts)
+def test_winnings_are_split_without_losing_a_unit_and_never_give_bonus_where_cash_was_staked(
+    cash: int, bonus: int, stake: int, payout: int
+) -> None:
+    if stake > cash + bonus:
+        return
+    taken_change = rules.decide(deduct(stake), book(cash, bonus)).change
+    known = book(0, 0, 0, taken(-taken_change.cash, -taken_change.bonus))
+    paid = rules.decide(credit(payout, stake=STAKE), known).change
+    assert paid.cash + paid.bonus == payout
+    assert paid.bonus * stake <= payout * -taken_change.bonus
+    assert (paid.bonus + 1) * max(stake, 1) > payout * -taken_change.bonus
