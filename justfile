@@ -8,21 +8,25 @@ _default:
 
 # Make .venv from requirements.lock (every recipe does so when needed)
 [group('run it')]
+[no-exit-message]
 setup:
     @echo "ready: .venv holds everything, nothing else need be installed"
 
 # Start servers, databases, all services and the outside world; Ctrl-C stops them
 [group('run it')]
+[no-exit-message]
 up *args:
     @python -m svc up {{ args }}
 
 # Drive the four flows through a running system and show what was seen on the wire
 [group('run it')]
+[no-exit-message]
 demo *args:
     @python -m svc demo {{ args }}
 
 # Print addresses and development secrets as shell exports: eval "$(./just env)"
 [group('run it')]
+[no-exit-message]
 env:
     @python -m svc env
 
@@ -65,30 +69,36 @@ lock *args:
 
 # Bring databases and streams to the state this checkout needs
 [group('look inside')]
+[no-exit-message]
 migrate:
     @python -m svc migrate
 
 # Open psql as the reader of all databases, or as a service: just psql wallet
 [group('look inside')]
+[no-exit-message]
 psql *args:
     @python -m svc psql {{ args }}
 
 # Run the nats CLI with the operator's credentials: just nats micro ls
 [group('look inside')]
+[no-exit-message]
 nats *args:
     @python -m svc nats {{ args }}
 
 # Show the logs of servers and services: just logs [-f] [NAME...]
 [group('look inside')]
+[no-exit-message]
 logs *args:
     @python -m svc logs {{ args }}
 
 # Say what runs, what is missing and what to do next
 [group('look inside')]
+[no-exit-message]
 doctor:
     @python -m svc doctor
 
 # Stop everything of this checkout and forget its data and keys
 [group('look inside')]
+[no-exit-message]
 reset *args:
     @python -m svc reset {{ args }}

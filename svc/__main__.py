@@ -9,10 +9,13 @@ Command = Callable[[argparse.Namespace], int | None]
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
+    # nats-py takes aiohttp for a transport that we do not use, if the test tools brought it along:
+    # 0.2 s and 7 MB in each of twelve processes.
+    sys.modules["aiohttp"] = None  # pyright: ignore[reportArgumentType]  # "not installed"
     from svc import catalogue
     from svc.mesh import process
 
-    names = list(catalogue.NAMES) if "all" in arguments.names else arguments.names
+    names: list[str] = [*catalogue.NAMES] if "all" in arguments.names else arguments.names
     unknown = sorted(set(names) - set(catalogue.NAMES))
     if unknown:
         print(f"no such service: {', '.join(unknown)}; there are: {', '.join(catalogue.NAMES)}")
