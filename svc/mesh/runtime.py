@@ -56,7 +56,7 @@ class Runtime:
         self.localizer = Localizer(service.name, self.find_http)
         self.relay: Relay | None = None
         self.database: Database | None = None
-        self._redis: "Redis | None" = None
+        self._redis: Redis | None = None
         self._caches: dict[str, Cache] = {}
 
     def context(self) -> Context:
@@ -76,7 +76,7 @@ class Runtime:
             self.database = await Database.connect(url, self.service.name, self.relay.committed)
             await self.relay.start()
         if self.service.redis:
-            from redis.asyncio import Redis  # noqa: PLC0415  # two services in twelve pay for it
+            from redis.asyncio import Redis  # two services in twelve pay for it
 
             self._redis = Redis.from_url(self.settings["REDIS_URL"])
         for hook in self.service.start_hooks:
