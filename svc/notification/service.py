@@ -153,7 +153,7 @@ async def tell(event: CloudEvent[Any], tx: Tx, context: Context) -> None:
             category=notice.category,
             channel=channel,
             arguments=notice.arguments,
-            cause=event.type,
+            cause=event.id,
             correlation_id=context.correlation_id,
             at=event.time,
             created_at=now,
