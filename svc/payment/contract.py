@@ -40,6 +40,20 @@ class LimitExceeded(Refused):
     status = 422
 
 
+class CurrencyMismatch(Refused):
+    """The wallet is kept in another currency."""
+
+    name = "currency-mismatch"
+    status = 422
+
+
+class NotVerified(Refused):
+    """The player's verification was rejected or has run out."""
+
+    name = "not-verified"
+    status = 403
+
+
 class BadSignature(Refused):
     """The webhook's signature does not hold."""
 
@@ -47,7 +61,7 @@ class BadSignature(Refused):
     status = 401
 
 
-class RequestDeposit(Request, kw_only=True):
+class RequestDeposit(Request, frozen=True, kw_only=True):
     """Pay money in: minor units of the wallet's currency."""
 
     user_id: Id
@@ -57,8 +71,11 @@ class RequestDeposit(Request, kw_only=True):
     method: Method
 
 
-class Deposit(Reply, kw_only=True):
-    """A deposit as it stands; `next_action` tells what the player must do at the provider."""
+class Deposit(Reply, frozen=True, kw_only=True, omit_defaults=True):
+    """A deposit as it stands; `next_action` tells what the player must do at the provider.
+
+    `reason` is the provider's word for a failure, `message` says it in the player's language.
+    """
 
     deposit_id: Id
     status: PaymentStatus
@@ -66,16 +83,18 @@ class Deposit(Reply, kw_only=True):
     currency: Currency
     created_at: datetime
     next_action: dict[str, Any] | None = None
+    reason: str | None = None
+    message: str | None = None
 
 
-class DepositOf(Request, kw_only=True):
+class DepositOf(Request, frozen=True, kw_only=True):
     """One of the player's own deposits."""
 
     user_id: Id
     deposit_id: Id
 
 
-class RequestWithdrawal(Request, kw_only=True):
+class RequestWithdrawal(Request, frozen=True, kw_only=True):
     """Pay money out: minor units of the wallet's currency."""
 
     user_id: Id
@@ -85,24 +104,26 @@ class RequestWithdrawal(Request, kw_only=True):
     method: Method
 
 
-class Withdrawal(Reply, kw_only=True):
-    """A withdrawal as it stands."""
+class Withdrawal(Reply, frozen=True, kw_only=True, omit_defaults=True):
+    """A withdrawal as it stands; `reason` is the word for a failure, `message` says it."""
 
     withdrawal_id: Id
     status: WithdrawalStatus
     amount: Amount
     currency: Currency
     created_at: datetime
+    reason: str | None = None
+    message: str | None = None
 
 
-class WithdrawalOf(Request, kw_only=True):
+class WithdrawalOf(Request, frozen=True, kw_only=True):
     """One of the player's own withdrawals."""
 
     user_id: Id
     withdrawal_id: Id
 
 
-class RefundDeposit(Request, kw_only=True):
+class RefundDeposit(Request, frozen=True, kw_only=True):
     """An operator gives a deposit back to where it came from."""
 
     deposit_id: Id
@@ -110,21 +131,27 @@ class RefundDeposit(Request, kw_only=True):
     actor_id: Id | None = None
 
 
-class PendingPayments(Request, kw_only=True):
+class PendingPayments(Request, frozen=True, kw_only=True):
     """What waits for the provider."""
 
     actor_id: Id | None = None
 
 
-class PendingReport(Reply, kw_only=True):
-    """How many payments wait, and since when the oldest does."""
+class PendingReport(Reply, frozen=True, kw_only=True):
+    """How many payments wait, and since when the oldest does.
+
+    `flagged` are payments that somebody must look at, `parked` webhooks whose payment is unknown.
+    """
 
     deposits: int
     withdrawals: int
     oldest: datetime | None
+    refunds: int = 0
+    flagged: int = 0
+    parked: int = 0
 
 
-class PaymentSuccess(EventData, kw_only=True):
+class PaymentSuccess(EventData, frozen=True, kw_only=True):
     """A deposit was paid: the wallet credits it under `transfer_id`."""
 
     payment_id: Id
@@ -136,7 +163,7 @@ class PaymentSuccess(EventData, kw_only=True):
     first: bool
 
 
-class PaymentFailed(EventData, kw_only=True):
+class PaymentFailed(EventData, frozen=True, kw_only=True):
     """A deposit was refused by the provider; no money moved."""
 
     payment_id: Id
@@ -146,7 +173,7 @@ class PaymentFailed(EventData, kw_only=True):
     reason: str
 
 
-class PaymentRefunded(EventData, kw_only=True):
+class PaymentRefunded(EventData, frozen=True, kw_only=True):
     """A deposit was given back; its money had left the wallet before."""
 
     payment_id: Id
@@ -155,7 +182,7 @@ class PaymentRefunded(EventData, kw_only=True):
     currency: Currency
 
 
-class WithdrawalRequested(EventData, kw_only=True):
+class WithdrawalRequested(EventData, frozen=True, kw_only=True):
     """A withdrawal was taken in and its amount is held."""
 
     withdrawal_id: Id
@@ -164,7 +191,7 @@ class WithdrawalRequested(EventData, kw_only=True):
     currency: Currency
 
 
-class WithdrawalPaid(EventData, kw_only=True):
+class WithdrawalPaid(EventData, frozen=True, kw_only=True):
     """A withdrawal reached the player; the hold was captured."""
 
     withdrawal_id: Id
@@ -173,14 +200,18 @@ class WithdrawalPaid(EventData, kw_only=True):
     currency: Currency
 
 
-class WithdrawalFailed(EventData, kw_only=True):
-    """A withdrawal failed or was cancelled; the hold was released."""
+class WithdrawalFailed(EventData, frozen=True, kw_only=True):
+    """A withdrawal failed or was cancelled; the hold was released.
+
+    `returned` says that it had been paid and came back: the captured money was credited again.
+    """
 
     withdrawal_id: Id
     user_id: Id
     amount: Amount
     currency: Currency
     reason: str
+    returned: bool = False
 
 
 PAYMENT_SUCCESS = Event("PaymentSuccessEvent", "payment", PaymentSuccess, "A deposit was paid.")
@@ -198,8 +229,10 @@ WITHDRAWAL_FAILED = Event(
 
 REQUEST_DEPOSIT = Call(
     "rpc.payment.v1.request_deposit", RequestDeposit, Deposit, "Start a deposit.",
-    refuses=(SelfExcluded, LimitExceeded, IdempotencyMismatch, Conflict), idempotent=True,
-    deadline_ms=8_000,
+    refuses=(
+        SelfExcluded, LimitExceeded, CurrencyMismatch, NotVerified, IdempotencyMismatch, Conflict,
+    ),
+    idempotent=True, deadline_ms=8_000,
     route=Route(
         method="POST", path="/v1/deposits", status=202, tag="payment", from_token=("user_id",),
         idempotent=True,
@@ -214,7 +247,10 @@ GET_DEPOSIT = Call(
 )  # fmt: skip
 REQUEST_WITHDRAWAL = Call(
     "rpc.payment.v1.request_withdrawal", RequestWithdrawal, Withdrawal, "Start a withdrawal.",
-    refuses=(InsufficientFunds, LimitExceeded, IdempotencyMismatch, Conflict, NotFound),
+    refuses=(
+        InsufficientFunds, LimitExceeded, CurrencyMismatch, NotVerified, IdempotencyMismatch,
+        Conflict, NotFound,
+    ),
     idempotent=True, deadline_ms=8_000,
     route=Route(
         method="POST", path="/v1/withdrawals", status=202, tag="payment",
@@ -231,7 +267,7 @@ GET_WITHDRAWAL = Call(
 )  # fmt: skip
 CANCEL_WITHDRAWAL = Call(
     "rpc.payment.v1.cancel_withdrawal", WithdrawalOf, Withdrawal, "Cancel before it is submitted.",
-    refuses=(NotFound, Conflict), idempotent=True,
+    refuses=(NotFound, Conflict), idempotent=True, deadline_ms=5_000,
     route=Route(
         method="DELETE", path="/v1/withdrawals/{withdrawal_id}", tag="payment",
         from_token=("user_id",),
@@ -239,7 +275,8 @@ CANCEL_WITHDRAWAL = Call(
 )  # fmt: skip
 REFUND_DEPOSIT = Call(
     "rpc.payment.v1.refund_deposit", RefundDeposit, Deposit, "Give a deposit back.",
-    refuses=(NotFound, Conflict, Forbidden, InsufficientFunds), idempotent=True,
+    refuses=(NotFound, Conflict, Forbidden, InsufficientFunds, IdempotencyMismatch),
+    idempotent=True,
     deadline_ms=8_000,
     route=Route(
         method="POST", path="/v1/admin/deposits/{deposit_id}/refunds", role="operator",

@@ -1,0 +1,161 @@
+"""The rules of payments: signatures, the lattice of states, limits and what equals what."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from svc.mesh.errors import Unauthenticated
+from svc.payment.contract import (
+    BadSignature,
+    CurrencyMismatch,
+    LimitExceeded,
+    NotVerified,
+    PaymentStatus,
+    SelfExcluded,
+    WithdrawalStatus,
+)
+
+TIMESTAMP = re.compile(r"[0-9]{1,15}")
+TOLERANCE_S = 300
+"""How far a webhook's timestamp may be from now, to either side (Stripe: 5 minutes)."""
+
+RANK: dict[PaymentStatus, int] = {"pending": 0, "failed": 1, "succeeded": 2, "refunded": 3}
+"""A deposit only ever climbs, so webhooks may come in any order and any number of times.
+
+A failed attempt may still be followed by a success at the provider (Stripe's
+`requires_payment_method`), never the other way round.
+"""
+
+PERIODS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
+"""Windows of deposit limits, rolling (UKGC RTS 12: 24 hours, 7 days, month)."""
+
+STATUS_OF_STATE: dict[str, WithdrawalStatus] = {
+    "requested": "pending",
+    "held": "pending",
+    "submitting": "pending",
+    "submitted": "submitted",
+    "paid_pending_capture": "submitted",
+    "paid": "paid",
+    "abandoning": "pending",
+    "releasing": "submitted",
+    "returning": "paid",
+    "refused": "failed",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+"""What a player sees of a withdrawal: it failed only when the money is theirs again."""
+
+FIRST_RETRY = timedelta(seconds=10)
+LAST_RETRY = timedelta(minutes=10)
+
+
+class Player(Struct, frozen=True, kw_only=True):
+    """What events told of a player; `currency` is None until the registration was heard."""
+
+    user_id: str
+    currency: str | None
+    locale: str
+    kyc_status: str
+    excluded_until: datetime | None
+
+
+class AnnouncedLimit(Struct, frozen=True, kw_only=True):
+    """A deposit limit as identity announced it, in minor units."""
+
+    period: str
+    announced_at: datetime
+    effective_at: datetime
+    amount: int
+
+
+def check_signature(header: str, body: bytes, secrets: Sequence[str], now_s: int) -> None:
+    """Check `t=<unix>,v1=<hex>[,v1=<hex>]` over the raw body, in Stripe's scheme.
+
+    Any v1 by any of our secrets will do, so that a secret can be replaced without a gap. Raises
+    BadSignature when none holds, or when the time is more than 300 s away, to either side.
+    """
+    pairs = [part.strip().partition("=") for part in header.split(",")]
+    times = [value for name, _, value in pairs if name == "t"]
+    marks = [value for name, _, value in pairs if name == "v1"]
+    if len(times) != 1 or not TIMESTAMP.fullmatch(times[0]):
+        raise BadSignature("the signature header has no timestamp")
+    signed = times[0].encode() + b"." + body
+    expected = [
+        hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() for key in secrets if key
+    ]
+    # Every pair is compared, so the time it takes tells nothing.
+    matches = [
+        hmac.compare_digest(mark.encode(), right.encode()) for mark in marks for right in expected
+    ]
+    if not any(matches):
+        raise BadSignature("no signature matches the body")
+    if abs(now_s - int(times[0])) > TOLERANCE_S:
+        raise BadSignature("the signature's time is too far from now")
+
+
+def secrets_of(setting: str) -> tuple[str, ...]:
+    """Return the webhook secrets of a setting: one, or two separated by a comma."""
+    secrets = tuple(secret.strip() for secret in setting.split(",") if secret.strip())
+    if not secrets:
+        raise Unauthenticated("no webhook secret is set")
+    return secrets
+
+
+def request_hash(*parts: object) -> bytes:
+    """Return what tells one request body from another under the same idempotency key."""
+    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).digest()
+
+
+def climbs(status: PaymentStatus, to: PaymentStatus) -> bool:
+    """Say whether a deposit in a status goes on to another one."""
+    return RANK[to] > RANK[status]
+
+
+def check_player(player: Player, currency: str, now: datetime) -> None:
+    """Raise what forbids a deposit: exclusion, a failed verification, another currency."""
+    if player.excluded_until is not None and now < player.excluded_until:
+        raise SelfExcluded(until=player.excluded_until.isoformat())
+    if player.kyc_status in {"rejected", "expired"}:
+        raise NotVerified
+    if player.currency != currency:
+        raise CurrencyMismatch(f"the wallet is kept in {player.currency}", currency=player.currency)
+
+
+def limits_in_force(limits: Iterable[AnnouncedLimit], now: datetime) -> dict[str, int]:
+    """Return the limit of each period: the newest announced one that has taken effect.
+
+    A raise that waits for its cooling-off is dropped by anything announced after it.
+    """
+    newest: dict[str, AnnouncedLimit] = {}
+    for limit in sorted(limits, key=lambda each: each.announced_at):
+        if limit.effective_at <= now:
+            newest[limit.period] = limit
+    return {period: limit.amount for period, limit in newest.items()}
+
+
+def check_limits(
+    limits: dict[str, int], deposited: dict[str, int], amount: int, currency: str
+) -> None:
+    """Raise LimitExceeded when a deposit passes any limit; all apply, so the lowest wins.
+
+    `deposited` are the gross deposits by period (UKGC RTS 12), pending ones included.
+    """
+    left = {period: limit - deposited.get(period, 0) for period, limit in limits.items()}
+    period = min(left, key=lambda each: left[each], default=None)
+    if period is not None and amount > left[period]:
+        raise LimitExceeded(
+            f"at most {max(left[period], 0)} may be deposited now",
+            period=period,
+            limit=limits[period],
+            remaining=max(left[period], 0),
+            currency=currency,
+        )
+
+
+def next_try(now: datetime, tries: int) -> datetime:
+    """Return when to look at something unfinished again: after 10 s, then ever later, <= 600 s."""
+    return now + min(FIRST_RETRY * 2 ** min(tries, 10), LAST_RETRY)
