@@ -12,7 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from svc.casino import contract as casino
 from svc.identity import contract as identity
+from svc.mesh.clock import new_id
+from svc.notification.contract import LIST_MESSAGES, InboxOf, Message
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
 
@@ -74,6 +77,48 @@ class User:
     user_id: str
     email: str
     phone: str
+
+
+Register = Callable[..., Awaitable[User]]
+
+
+def payout(user_id: str, amount: int) -> casino.CasinoPayoutComplete:
+    return casino.CasinoPayoutComplete(
+        round_id=new_id(),
+        session_id=new_id(),
+        user_id=user_id,
+        game_id="slots",
+        stake=100,
+        payout=amount,
+        currency="EUR",
+        transfer_id=new_id(),
+        stake_transfer_id=new_id(),
+    )
+
+
+async def inbox(operator: Operator, user: User, count: int) -> list[Message]:
+    """Wait until a user has so many in-app messages and return them, newest first."""
+    found: list[Message] = []
+
+    async def there() -> bool:
+        page = await operator.call(LIST_MESSAGES, InboxOf(user_id=user.user_id))
+        found[:] = page.items
+        return len(found) >= count
+
+    await until(there)
+    return found
+
+
+async def received(provider: Provider, to: str, count: int = 1) -> list[str]:
+    """Wait until the provider has so many messages for an address and return their bodies."""
+    found: list[str] = []
+
+    async def there() -> bool:
+        found[:] = [message["body"] for message in await provider.messages(to)]
+        return len(found) >= count
+
+    await until(there)
+    return found
 
 
 @pytest.fixture(scope="session")
