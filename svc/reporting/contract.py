@@ -9,10 +9,10 @@ from msgspec import Struct
 
 from svc.mesh.contract import Call, Contract, Route
 from svc.mesh.errors import Forbidden
-from svc.mesh.types import Currency, Id, Reply, Request
+from svc.mesh.types import Currency, Id, LocaleTag, Reply, Request
 
 
-class DailyOf(Request, kw_only=True):
+class DailyOf(Request, frozen=True, kw_only=True):
     """Which days, both included; without them the last seven."""
 
     since: date | None = None
@@ -21,7 +21,10 @@ class DailyOf(Request, kw_only=True):
 
 
 class Day(Struct, frozen=True, kw_only=True):
-    """One day, product and currency: money in minor units; GGR = turnover - payouts."""
+    """One day, product and currency: money in minor units; GGR = turnover - payouts.
+
+    Stakes that were given back are no turnover.
+    """
 
     day: date
     product: str
@@ -44,7 +47,7 @@ class CashDay(Struct, frozen=True, kw_only=True):
     prizes: int
 
 
-class DailyReport(Reply, kw_only=True):
+class DailyReport(Reply, frozen=True, kw_only=True):
     """The days asked for."""
 
     registrations: dict[str, int]
@@ -53,38 +56,44 @@ class DailyReport(Reply, kw_only=True):
     cashier: list[CashDay]
 
 
-class ReconcileOf(Request, kw_only=True):
-    """Which days, both included; without them today."""
+class ReconcileOf(Request, frozen=True, kw_only=True):
+    """Which days, both included; without them today. Days are UTC days."""
 
     since: date | None = None
     until: date | None = None
+    locale: LocaleTag = "en"
     actor_id: Id | None = None
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """One kind of money: what the events say, what the ledger says, in minor units."""
+    """One kind of money: what the events say, what the ledger says, in minor units.
+
+    Signed from the player's side: what they got is above zero. `title` says the kind in the
+    language asked for.
+    """
 
     kind: str
+    title: str
     currency: Currency
     events: int
     ledger: int
     difference: int
 
 
-class Reconciliation(Reply, kw_only=True):
+class Reconciliation(Reply, frozen=True, kw_only=True):
     """The comparison; `agrees` when every difference is zero."""
 
     agrees: bool
     items: list[Difference]
 
 
-class CountsOf(Request, kw_only=True):
+class CountsOf(Request, frozen=True, kw_only=True):
     """How many events of each type were heard."""
 
     actor_id: Id | None = None
 
 
-class Counts(Reply, kw_only=True):
+class Counts(Reply, frozen=True, kw_only=True):
     """The counts by event type."""
 
     events: dict[str, int]
