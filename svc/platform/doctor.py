@@ -77,7 +77,7 @@ def _services(installation: Installation) -> list[str]:
         state = "stopped" if ports.is_free(port) else "listens"
         print(f"  {name:<17} {state:<13} port {port:<6} (outside)")
     if times and not down:
-        print(f"\nready {max(times.values())} s after the start of the processes")
+        print(f"\nready {max(times.values())} s after the start of ./just up")
     return down
 
 

@@ -30,12 +30,16 @@ def wait_ready(
     installation: Installation,
     services: Iterable[str] = SERVICES,
     *,
+    since: float | None = None,
     seconds_max: float = 60,
     stopped: threading.Event | None = None,
     seen: Callable[[str, float], None] = lambda _name, _seconds: None,
 ) -> dict[str, float]:
-    """Seconds from now until each service was ready; those missing in the answer never were."""
-    started = time.monotonic()
+    """Seconds from `since` (a `time.monotonic`, default now) until each service was ready.
+
+    Those missing in the answer never were, within seconds_max.
+    """
+    started = time.monotonic() if since is None else since
     waiting = list(services)
     ready: dict[str, float] = {}
     stop = stopped or threading.Event()

@@ -48,7 +48,8 @@ def nats(arguments: Sequence[str]) -> int:
             "Without it, ./just doctor tells the most of it."
         )
     installation = prepare_default()
-    command = [program, "--server", installation["NATS_URL"]]
+    # A context that the person selected for another server must not mix in.
+    command = [program, "--no-context", "--server", installation["NATS_URL"]]
     command += ["--nkey", installation["OPERATOR_NKEY_FILE"], "--inbox-prefix=_INBOX.operator"]
     os.execv(program, [*command, *arguments])  # noqa: S606  # no shell
 

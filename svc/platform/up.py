@@ -11,12 +11,14 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import honcho.manager
+import psutil
 from honcho.printer import Printer
 
 from svc.platform import migrate, ports, ready, streams
@@ -153,7 +155,11 @@ def _run(installation: Installation, commands: dict[str, str], *, use_overmind: 
 def _watch(installation: Installation, services: list[str], stopped: threading.Event) -> None:
     if not services:
         return
-    times = ready.wait_ready(installation, services, seconds_max=READY_S_MAX, stopped=stopped)
+    # From the command's start, so with servers and migrations: what a person waits.
+    since = time.monotonic() - (time.time() - psutil.Process().create_time())
+    times = ready.wait_ready(
+        installation, services, since=since, seconds_max=READY_S_MAX, stopped=stopped
+    )
     ready.remember(installation.run_dir, times)
     missing = [name for name in services if name not in times]
     if not missing:
@@ -209,7 +215,8 @@ def _honcho(installation: Installation, commands: dict[str, str]) -> int:
 
 def _overmind(installation: Installation, commands: dict[str, str]) -> int:
     socket = installation.run_dir / "overmind.sock"
-    command = ["overmind", "start", "-f", str(PROCFILE), "-s", str(socket), "-r", "all", "-N"]
+    # No port and restart after a crash: .overmind.env.
+    command = ["overmind", "start", "-f", str(PROCFILE), "-s", str(socket)]
     command += ["-t", str(DRAIN_S_MAX), "-l", ",".join(commands)]
     with subprocess.Popen(command, cwd=ROOT, env=environment(installation)) as overmind:
         asked = False
