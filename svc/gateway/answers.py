@@ -128,11 +128,11 @@ def refuse(request: AnyRequest, failure: Exception) -> Response[bytes]:
     if status >= 500:  # noqa: PLR2004  # where HTTP's server errors begin
         answered = failure
     answer = answer_of(answered)
-    allowed = {"allow": ", ".join(_methods(request))} if status == MethodNotAllowed.status else {}
+    allowed = {"allow": ", ".join(methods_of(request))} if status == MethodNotAllowed.status else {}
     return respond(answer, request_id_of(request), allowed)
 
 
-def _methods(request: AnyRequest) -> list[str]:
+def methods_of(request: AnyRequest) -> list[str]:
     """Return the methods that the request's path takes (RFC 9110, 15.5.6 wants them told)."""
     found: set[str] = set()
     for route in request.app.routes:

@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException
 
 from svc.gateway import pages, proxied, sockets
 from svc.gateway.access import Holder, bearer
-from svc.gateway.answers import Answer, AnyRequest, answer_of, refuse
+from svc.gateway.answers import Answer, AnyRequest, answer_of, methods_of, refuse
 from svc.gateway.binding import (
     Form,
     complete,
@@ -43,7 +43,10 @@ TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 def routes(context: Context) -> list[Any]:
     """Return all handlers of the gateway."""
     gateway = gateway_of(context.runtime)
+    paths = [form.route.path for form in gateway.forms]
+    paths += [door.path for contract in gateway.contracts for door in contract.doors]
     return [
+        *(_options(gateway, path) for path in dict.fromkeys(paths)),
         *(_route(gateway, form) for form in gateway.forms),
         *(_door(gateway, door) for contract in gateway.contracts for door in contract.doors),
         *proxied.handlers(gateway),
@@ -77,6 +80,14 @@ def _route(gateway: Gateway, form: Form) -> Any:
         return await _serve(gateway, form, request, request_id, headers)
 
     return handler(gateway, form.route.method, form.route.path, work)
+
+
+def _options(gateway: Gateway, path: str) -> Any:
+    async def work(request: AnyRequest, _: str, headers: dict[str, str]) -> Answer:
+        headers["allow"] = ", ".join(methods_of(request))
+        return Answer(NO_CONTENT, b"")
+
+    return handler(gateway, "OPTIONS", path, work)
 
 
 def _door(gateway: Gateway, door: Door) -> Any:

@@ -6,6 +6,7 @@ Where the service is, its discovery answer tells (`metadata.http`).
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,35 @@ if TYPE_CHECKING:
     from svc.gateway.answers import AnyRequest
     from svc.gateway.state import Gateway
 
-PATHS = {"/v1/i18n/{locale}/{namespace}": "localization"}
-"""Path as clients see it -> service that answers the same path."""
 PASSED_ON = ("if-none-match", "accept-language")
 PASSED_BACK = ("etag", "cache-control", "content-language", "vary")
 TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxied:
+    """A path as clients see it, and the service that answers the same path.
+
+    `parameters` are patterns, which that service checks.
+    """
+
+    path: str
+    service: str
+    summary: str
+    parameters: dict[str, str]
+
+
+PROXIED = (
+    Proxied(
+        path="/v1/i18n/{locale}/{namespace}",
+        service="localization",
+        summary="Read the texts of a namespace, or `formats`",
+        parameters={
+            "locale": "^[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?$",
+            "namespace": "^[a-z][a-z0-9_]{0,63}$",
+        },
+    ),
+)
 
 
 class Upstream:
@@ -56,7 +81,7 @@ class Upstream:
 
 def handlers(gateway: Gateway) -> list[Any]:
     """Return a handler for every path that another service answers."""
-    return [_handler(gateway, path, Upstream(gateway, service)) for path, service in PATHS.items()]
+    return [_handler(gateway, each.path, Upstream(gateway, each.service)) for each in PROXIED]
 
 
 def _handler(gateway: Gateway, path: str, upstream: Upstream) -> Any:

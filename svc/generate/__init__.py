@@ -4,8 +4,11 @@ import sys
 from pathlib import Path
 
 from svc import catalogue
+from svc.generate.asyncapi import asyncapi_files
 from svc.generate.broker import broker_files
+from svc.generate.openapi import openapi_files
 from svc.generate.readme import readme
+from svc.generate.stubs import stub_files
 from svc.generate.subjects import subjects_md
 from svc.generate.topology import Topology
 
@@ -21,6 +24,9 @@ def generated_files(topology: Topology | None = None) -> dict[str, str]:
         **broker_files(topology),
         "subjects.md": subjects_md(topology),
         "README.md": readme(topology),
+        **openapi_files(),
+        **asyncapi_files(),
+        **stub_files(),
     }
 
 

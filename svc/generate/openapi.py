@@ -5,7 +5,6 @@ build replies, so the document and the behaviour have one source.
 """
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -13,8 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from svc import catalogue
-from svc.gateway import answers, proxied
+from svc.gateway import answers
 from svc.gateway.binding import KEY_PATTERN, Form, forms
+from svc.gateway.proxied import PROXIED, Proxied
 from svc.mesh.contract import Contract, Door
 from svc.mesh.errors import (
     Conflict,
@@ -69,8 +69,8 @@ def document(contracts: Iterable[Contract]) -> Json:
     for contract in contracts:
         for door in contract.doors:
             paths[door.path] = {"post": _door(contract, door)}
-    for path, service in proxied.PATHS.items():
-        paths[path] = {"get": _proxied(path, service)}
+    for each in PROXIED:
+        paths[each.path] = {"get": _proxied(each)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -227,16 +227,20 @@ def _door(contract: Contract, door: Door) -> Json:
     }
 
 
-def _proxied(path: str, service: str) -> Json:
-    text: Json = {"type": "string", "minLength": 1, "pattern": NO_NULL_CHARACTER}
+def _proxied(each: Proxied) -> Json:
     return {
-        "operationId": f"{service}_{path.split('/')[2]}",
-        "summary": f"Read from {service}",
-        "tags": [service],
+        "operationId": f"{each.service}_{each.path.split('/')[2]}",
+        "summary": each.summary,
+        "tags": [each.service],
         "security": [],
         "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": text}
-            for name in re.findall(r"{(\w+)}", path)
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "pattern": pattern},
+            }
+            for name, pattern in each.parameters.items()
         ],
         "responses": {
             "200": {

@@ -123,8 +123,8 @@ async def test_the_marker_of_a_killed_gateway_expires(valkey: Valkey, platform: 
     asking = asyncio.create_task(door.once(scope(), b"{}", 1000, work))
     await work.started.wait()
     async with Redis.from_url(platform.settings["REDIS_URL"]) as client:
-        names: list[bytes] = await client.keys("gateway:idempotency:*")
-        lives: list[int] = [await client.pttl(name) for name in names]
+        names = await client.keys("gateway:idempotency:*")
+        lives = [await client.pttl(name) for name in names]
     assert 0 < min(lives) <= 3000
     work.may_end.set()
     await asking
