@@ -7,6 +7,8 @@ callee and the broker who asks.
 
 import asyncio
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -15,6 +17,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from svc.mesh import metrics
+from svc.mesh.coalesce import Coalescer
 from svc.mesh.contract import Call
 from svc.mesh.errors import (
     Denied,
@@ -24,7 +27,7 @@ from svc.mesh.errors import (
     Unavailable,
     from_problem,
 )
-from svc.mesh.wire import ERROR_HEADER, INBOX_ROOT, decoder, encode, pack_context
+from svc.mesh.wire import CONTEXT_HEADER, ERROR_HEADER, INBOX_ROOT, decoder, encode, pack_context
 
 if TYPE_CHECKING:
     from svc.mesh.context import Context
@@ -44,9 +47,10 @@ class Caller:
         self.connection = connection
         self.service = service
         self.inbox = f"{INBOX_ROOT}.{service}.{instance}."
-        self.pending: dict[str, tuple[asyncio.Future[Msg], float, str]] = {}
+        self.pending: dict[str, tuple[asyncio.Future[Any], float, str]] = {}
         self.counter = 0
         self.sweeper: asyncio.TimerHandle | None = None
+        self.coalescer = Coalescer(self)
 
     async def start(self) -> None:
         """Subscribe the inbox of this instance."""
@@ -69,7 +73,7 @@ class Caller:
         started = time.perf_counter()
         outcome = "internal"
         try:
-            answer = await self._exchange(call, body, wait_s, context)
+            answer = await self._sent(call, body, wait_s, context)
             outcome = "ok"
         except (Refused, Unavailable) as failure:
             outcome = failure.name
@@ -82,23 +86,42 @@ class Caller:
                 time.perf_counter() - started
             )
 
-    async def _exchange(
+    async def _sent(
         self, call: Call[Any, Any], body: bytes, wait_s: float, context: "Context"
     ) -> bytes:
         deadline = time.time() + wait_s
-        message = await self.ask(
-            call.subject,
-            body,
-            deadline,
-            pack_context(deadline, context.correlation_id, context.traceparent),
-        )
-        headers = message.headers
-        if headers:
-            if headers.get("Status") == "503":
+        packed = pack_context(deadline, context.correlation_id, context.traceparent)
+        if call.batchable:
+            return await self.coalescer.ask(call, body, deadline, packed)
+        return await self.exchange(call, body, deadline, {CONTEXT_HEADER: packed})
+
+    async def exchange(
+        self, call: Call[Any, Any], body: bytes, deadline: float, headers: dict[str, str]
+    ) -> bytes:
+        """Send one message and return the body of its answer; raises what the answer refuses."""
+        message = await self.ask(call.subject, body, deadline, headers)
+        answered = message.headers
+        if answered:
+            if answered.get("Status") == "503":
                 raise Unavailable(f"{call.service} has no running instance")
-            if ERROR_HEADER in headers:
+            if ERROR_HEADER in answered:
                 raise from_problem(message.data, call.refuses)
         return message.data
+
+    @contextmanager
+    def expecting(
+        self, future: "asyncio.Future[Any]", deadline: float, subject: str
+    ) -> Generator[str]:
+        """Keep a future among those that time out at their deadline or are denied by subject."""
+        self.counter += 1
+        token = str(self.counter)
+        self.pending[token] = (future, deadline, subject.lower())
+        if self.sweeper is None:
+            self.sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        try:
+            yield token
+        finally:
+            self.pending.pop(token, None)
 
     async def ask(
         self, subject: str, body: bytes, deadline: float, headers: dict[str, str] | None
@@ -108,20 +131,15 @@ class Caller:
         Raises TimedOut at the deadline (unix seconds), Denied when the broker refuses the subject,
         Unavailable while there is no connection.
         """
-        self.counter += 1
-        token = str(self.counter)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Msg] = loop.create_future()
-        self.pending[token] = (future, deadline, subject.lower())
-        if self.sweeper is None:
-            self.sweeper = loop.call_later(SWEEP_S, self._sweep)
-        try:
-            await self.connection.publish(subject, body, reply=self.inbox + token, headers=headers)
+        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        with self.expecting(future, deadline, subject) as token:
+            try:
+                await self.connection.publish(
+                    subject, body, reply=self.inbox + token, headers=headers
+                )
+            except NatsError as failure:
+                raise Unavailable(f"NATS does not take the call: {failure}") from failure
             return await future
-        except NatsError as failure:
-            raise Unavailable(f"NATS does not take the call: {failure}") from failure
-        finally:
-            self.pending.pop(token, None)
 
     def deny(self, subject: str) -> None:
         """Fail what waits for a subject that the broker refused (it names it in lower case)."""

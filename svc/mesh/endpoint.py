@@ -9,14 +9,26 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from svc.mesh import metrics
 from svc.mesh.context import Context
 from svc.mesh.contract import Call
-from svc.mesh.errors import Overloaded, Refused, TimedOut, Unavailable
-from svc.mesh.wire import caller_of, decode_request, encode, error_reply, unpack_context
+from svc.mesh.errors import Invalid, Overloaded, Refused, TimedOut, Unavailable, problem
+from svc.mesh.wire import (
+    BATCH_HEADER,
+    BATCH_MARK,
+    CONTEXT_HEADER,
+    Answered,
+    caller_of,
+    decode_request,
+    decoder,
+    encode,
+    error_reply,
+    unpack_context,
+)
 
 if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
@@ -101,48 +113,93 @@ class Endpoint:
                 self.queue.task_done()
 
     async def _serve(self, message: Msg) -> None:
-        deadline, correlation_id, traceparent = unpack_context(message)
+        headers = message.headers or {}
+        caller = caller_of(message)
+        packed = headers.get(BATCH_HEADER)
+        if packed is not None:
+            await self._serve_batch(message, packed.split(BATCH_MARK), caller)
+            return
+        answer = await self._answer(message.data, headers.get(CONTEXT_HEADER, ""), caller)
+        if answer is None or not message.reply:
+            return
+        if isinstance(answer, bytes):
+            await self.runtime.connection.publish(message.reply, answer)
+        else:
+            body, error_headers = error_reply(answer)
+            await self.runtime.connection.publish(message.reply, body, headers=error_headers)
+
+    async def _serve_batch(self, message: Msg, packed: list[str], caller: str) -> None:
+        """Serve calls that travelled together, side by side; each has an answer of its own."""
+        self.stats.requests += len(packed) - 1
+        try:
+            bodies = decoder(list[msgspec.Raw]).decode(message.data)
+        except msgspec.DecodeError as failure:
+            await self._refuse(message, Invalid(f"not a batch: {failure}"), caller)
+            return
+        if len(bodies) != len(packed):
+            await self._refuse(message, Invalid("a batch needs a context for each call"), caller)
+            return
+        answers = await asyncio.gather(
+            *(
+                self._answer(bytes(body), one, caller)
+                for body, one in zip(bodies, packed, strict=True)
+            )
+        )
+        await self.runtime.connection.publish(message.reply, encode([answered(a) for a in answers]))
+
+    async def _answer(self, body: bytes, packed: str, caller: str) -> bytes | Exception | None:
+        """Return the encoded reply of one call, its failure, or None when it came too late."""
+        deadline, correlation_id, traceparent = unpack_context(packed)
         if deadline is None:
             deadline = time.time() + self.call.deadline_ms / 1000
         left = deadline - time.time()
         if left <= 0:
             self.stats.late += 1
-            return
+            return None
         context = Context(
             self.runtime,
-            caller=caller_of(message),
+            caller=caller,
             deadline=deadline,
             correlation_id=correlation_id,
             traceparent=traceparent,
         )
         try:
-            request = decode_request(self.call.request, message.data)
+            request = decode_request(self.call.request, body)
             async with asyncio.timeout(left):
                 reply = await self.handler(request, context)
-            body = encode(reply)
+            encoded = encode(reply)
         except (Refused, Unavailable) as failure:
-            await self._refuse(message, failure, context.caller)
+            return self._failed(failure, caller)
         except TimeoutError:
-            await self._refuse(
-                message, TimedOut("the deadline passed while serving"), context.caller
-            )
+            return self._failed(TimedOut("the deadline passed while serving"), caller)
         except Exception as failure:
             context.log.exception("handler failed", subject=self.call.subject)
-            await self._refuse(message, failure, context.caller)
-        else:
-            self._count("ok", context.caller)
-            if message.reply:
-                await self.runtime.connection.publish(message.reply, body)
+            return self._failed(failure, caller)
+        self._count("ok", caller)
+        return encoded
 
-    async def _refuse(self, message: Msg, failure: BaseException, caller: str = "") -> None:
-        body, headers = error_reply(failure)
-        name = headers["Nats-Service-Error"]
+    def _failed(self, failure: Exception, caller: str) -> Exception:
+        name = failure.name if isinstance(failure, (Refused, Unavailable)) else "internal"
         self.stats.errors += 1
         self.stats.last_error = name
         self._count(name, caller)
+        return failure
+
+    async def _refuse(self, message: Msg, failure: Exception, caller: str = "") -> None:
+        self._failed(failure, caller)
         if message.reply:
+            body, headers = error_reply(failure)
             await self.runtime.connection.publish(message.reply, body, headers=headers)
 
     def _count(self, outcome: str, caller: str) -> None:
         self.stats.outcomes[outcome] = self.stats.outcomes.get(outcome, 0) + 1
         metrics.SERVED.labels(self.call.service, self.call.verb, caller, outcome).inc()
+
+
+def answered(answer: bytes | Exception | None) -> Answered:
+    """Return one answer of a batch in its form on the wire."""
+    if answer is None:
+        return Answered()
+    if isinstance(answer, bytes):
+        return Answered(reply=msgspec.Raw(answer))
+    return Answered(problem=msgspec.Raw(encode(problem(answer))))

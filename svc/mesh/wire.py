@@ -2,9 +2,12 @@
 
 A body is the plain JSON of the declared type, so `nats req` works without any header. All that the
 mesh adds travels in one header, because each header costs as much as a small body:
-`Mesh-Context: <deadline, unix ms>;<correlation id>;<traceparent>`.
+`Mesh-Context: <deadline, unix ms>;<correlation id>;<traceparent>`. Coalesced calls travel as a JSON
+array of requests with one `Mesh-Batch` header, their contexts joined by `|`; the answer is an array
+of `[reply, problem]` pairs in the same order.
 """
 
+import re
 from functools import cache
 from typing import Any
 
@@ -14,9 +17,13 @@ from nats.aio.msg import Msg
 from svc.mesh.errors import Invalid, Refused, Unavailable, problem
 
 CONTEXT_HEADER = "Mesh-Context"
+BATCH_HEADER = "Mesh-Batch"
+BATCH_MARK = "|"
+NOTHING = msgspec.Raw(b"null")
 ERROR_HEADER = "Nats-Service-Error"
 ERROR_CODE_HEADER = "Nats-Service-Error-Code"
 INBOX_ROOT = "_INBOX"
+SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{0,128}")
 
 encode = msgspec.json.Encoder().encode
 
@@ -35,17 +42,28 @@ def decode_request(kind: Any, body: bytes) -> Any:
         raise Invalid(str(failure)) from failure
 
 
-def pack_context(deadline: float, correlation_id: str, traceparent: str) -> dict[str, str]:
-    """Return the one header of a call; the deadline is in seconds of unix time."""
-    return {CONTEXT_HEADER: f"{int(deadline * 1000)};{correlation_id};{traceparent}"}
+class Answered(msgspec.Struct, frozen=True, array_like=True):
+    """One answer of a batch: the reply, or the problem, or neither when the call came too late."""
+
+    reply: msgspec.Raw = NOTHING
+    problem: msgspec.Raw = NOTHING
 
 
-def unpack_context(message: Msg) -> tuple[float | None, str, str]:
-    """Return (deadline in unix seconds or None, correlation id, traceparent) of a message.
+def pack_context(deadline: float, correlation_id: str, traceparent: str) -> str:
+    """Return the context of a call on the wire; the deadline is in seconds of unix time.
+
+    An id from outside that holds our own separators, or what no header may hold, is left out.
+    """
+    if not SAFE_ID.fullmatch(correlation_id):
+        correlation_id = ""
+    return f"{int(deadline * 1000)};{correlation_id};{traceparent}"
+
+
+def unpack_context(packed: str) -> tuple[float | None, str, str]:
+    """Return (deadline in unix seconds or None, correlation id, traceparent) of a call.
 
     Foreign tools send no header, and a header that is not ours says nothing.
     """
-    packed = (message.headers or {}).get(CONTEXT_HEADER, "")
     deadline, _, rest = packed.partition(";")
     correlation_id, _, traceparent = rest.partition(";")
     if not deadline.isdigit():

@@ -48,11 +48,17 @@ class TooMuch(Refused):
     status = 422
 
 
-def call(verb: str, workers: int = 8, callers: tuple[str, ...] = ("casino",)) -> Call[Ask, Answer]:
+def call(
+    verb: str,
+    workers: int = 8,
+    callers: tuple[str, ...] = ("casino",),
+    *,
+    batchable: bool = False,
+) -> Call[Ask, Answer]:
     """Return one of the answering service's calls."""
     return Call(
         f"rpc.wallet.v1.{verb}", Ask, Answer, "A test call.", callers=callers, refuses=(TooMuch,),
-        deadline_ms=1_000, workers=workers,
+        deadline_ms=1_000, workers=workers, batchable=batchable,
     )  # fmt: skip
 
 
@@ -60,12 +66,13 @@ ECHO = call("echo")
 NARROW = call("narrow", workers=1)
 REFUSE = call("refuse")
 BREAK = call("break")
+MANY = call("many", batchable=True)
 SECRET = call("secret", callers=())
 HAPPENED = Event("HappenedEvent", "wallet", Happened, "Something happened.")
 NEVER_DECLARED = Event("NeverDeclaredEvent", "wallet", Happened, "Nobody declares this.")
 ANSWERING = Contract(
     name="wallet", version="1.0.0", purpose="Answers.",
-    answers=(ECHO, NARROW, REFUSE, BREAK, SECRET), publishes=(HAPPENED,),
+    answers=(ECHO, NARROW, REFUSE, BREAK, MANY, SECRET), publishes=(HAPPENED,),
 )  # fmt: skip
 ASKING = Contract(name="casino", version="1.0.0", purpose="Asks.")
 
@@ -101,6 +108,13 @@ def answering(memory: Memory) -> Service:
     service.answers(ECHO)(echo)
     service.answers(NARROW)(echo)
     service.answers(SECRET)(echo)
+
+    async def many(request: Ask, context: Context) -> Answer:
+        if request.text == "too much":
+            raise TooMuch("one of many", text=request.text)
+        return await echo(request, context)
+
+    service.answers(MANY)(many)
     service.answers(REFUSE)(refuse)
     service.answers(BREAK)(bug)
     return service
@@ -111,7 +125,7 @@ def asking(memory: Memory) -> Service:
     service = Service(
         ASKING,
         hears=(Hear(HAPPENED, only=lambda data: data.mood != "indifferent"),),
-        calls=(ECHO, NARROW, REFUSE, BREAK),
+        calls=(ECHO, NARROW, REFUSE, BREAK, MANY),
         database=True,
     )
 

@@ -1,0 +1,93 @@
+"""Concurrent calls of one subject travel together, and each keeps what is its own."""
+
+import asyncio
+
+import pytest
+
+from svc.mesh.errors import Invalid, TimedOut, Unavailable
+from tests.mesh.pair import MANY, Answer, Ask, Pair, TooMuch
+
+
+async def test_a_lone_call_travels_alone_and_at_once(pair: Pair) -> None:
+    answer = await pair.asking.context().call(MANY, Ask(text="alone"))
+
+    assert (answer.text, answer.caller) == ("alone", "casino")
+
+
+async def test_a_thousand_concurrent_calls_are_answered_in_few_messages(pair: Pair) -> None:
+    context = pair.asking.context()
+    sent_before = pair.asking.connection.stats["out_msgs"]
+
+    answers = await asyncio.gather(
+        *(context.call(MANY, Ask(text=str(n)), deadline_ms=20_000) for n in range(1_000))
+    )
+
+    assert [answer.text for answer in answers] == [str(n) for n in range(1_000)]
+    assert pair.asking.connection.stats["out_msgs"] - sent_before < 20
+
+
+async def test_one_refusal_among_many_is_its_callers_alone(pair: Pair) -> None:
+    context = pair.asking.context()
+    texts = ["a", "b", "too much", "c", "too much", "d"]
+
+    answers = await asyncio.gather(
+        *(context.call(MANY, Ask(text=text)) for text in texts), return_exceptions=True
+    )
+
+    for text, answer in zip(texts, answers, strict=True):
+        if text == "too much":
+            assert isinstance(answer, TooMuch)
+            assert answer.members == {"text": "too much"}
+        else:
+            assert isinstance(answer, Answer)
+            assert answer.text == text
+
+
+async def test_each_call_of_a_batch_has_its_own_deadline(pair: Pair) -> None:
+    context = pair.asking.context()
+    patient = [context.call(MANY, Ask(text=f"p{n}"), deadline_ms=9_000) for n in range(10)]
+    slow = context.call(MANY, Ask(text="slow", sleep_s=5), deadline_ms=200)
+
+    answers = await asyncio.gather(*patient[:5], slow, *patient[5:], return_exceptions=True)
+
+    assert isinstance(answers[5], TimedOut)
+    left = [answer.left_s for answer in answers if isinstance(answer, Answer)]
+    assert len(left) == 10
+    assert min(left) > 1
+
+
+async def test_a_bad_request_in_a_batch_is_refused_alone(pair: Pair) -> None:
+    context = pair.asking.context()
+    good = [context.call(MANY, Ask(text=str(n))) for n in range(5)]
+    bad = pair.asking.caller.call_raw(MANY, b'{"text": 1}', 1.0, context)
+
+    answers = await asyncio.gather(*good, bad, return_exceptions=True)
+
+    assert isinstance(answers[5], Invalid)
+    assert all(isinstance(answer, Answer) for answer in answers[:5])
+
+
+async def test_a_batch_without_callee_fails_every_call_at_once(pair: Pair) -> None:
+    await pair.answering.stop()
+    context = pair.asking.context()
+
+    answers = await asyncio.gather(
+        *(context.call(MANY, Ask(text=str(n))) for n in range(20)), return_exceptions=True
+    )
+
+    assert all(isinstance(answer, Unavailable) for answer in answers)
+
+
+async def test_an_id_that_no_header_may_hold_is_left_out(pair: Pair) -> None:
+    context = pair.asking.context()
+    context.correlation_id = "a\r\nNats-Service-Error: forged"
+
+    assert (await context.call(MANY, Ask(text="safe"))).text == "safe"
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"[1", b'[{"text":"a"}]'])
+async def test_a_batch_of_another_form_is_refused(pair: Pair, body: bytes) -> None:
+    deadline = asyncio.get_running_loop().time() + 1e9
+
+    with pytest.raises(Invalid):
+        await pair.asking.caller.exchange(MANY, body, deadline, {"Mesh-Batch": ";;|;;"})
