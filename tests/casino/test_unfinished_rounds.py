@@ -34,6 +34,7 @@ DICE: dict[str, Any] = {"target": 98, "over": False}
 
 @pytest.fixture(scope="module", autouse=True)
 async def _running(services: Services) -> None:
+    await services.stop("marketing")  # no bonus shall pay for what a player cannot
     await services("wallet", "casino")
 
 
