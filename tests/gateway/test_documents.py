@@ -82,7 +82,7 @@ async def test_the_running_door_does_what_its_document_says(
     player = await registered(door)
     gateway = running_gateways()[0]
     sizes = gateway.limiter.sizes
-    wide = (float(10**6), int(10**6))
+    wide = (float(10**6), (10**6))
     gateway.limiter.sizes = dict.fromkeys(sizes, wide)  # this knocks more than any client
     command = [
         str(Path(sys.executable).parent / "st"),
