@@ -17,6 +17,7 @@ from svc.mesh.clock import new_id
 STAKE = 500
 DEPOSIT = 5_000
 WITHDRAWAL = 1_000
+REFUNDED = 1_000
 ROUND_STAKE = 100
 MATCH = "sr:match:4711"
 MATCH_SPEED = 3_000
@@ -155,19 +156,7 @@ async def _selection(world: World) -> dict[str, Any] | None:
 
 async def payment(world: World) -> None:
     """Deposit through the provider; then withdraw a part of it."""
-    deposit = await world.player.ask(
-        "POST",
-        "/v1/deposits",
-        {"amount": DEPOSIT, "currency": "EUR", "method": "card_ok"},
-        key=new_id(),
-        expect=202,
-    )
-
-    async def paid() -> bool:
-        found = await world.player.ask("GET", f"/v1/deposits/{deposit['deposit_id']}")
-        if found["status"] == "failed":
-            raise DemoFailed("the deposit failed")
-        return found["status"] == "succeeded"
+    await _deposit(world, DEPOSIT)
 
     async def credited() -> bool:
         return (await world.player.balance())["cash"] >= DEPOSIT
@@ -175,7 +164,6 @@ async def payment(world: World) -> None:
     async def counted() -> bool:
         return await world.count("PaymentSuccessEvent") > 0
 
-    await until("the provider's success", paid)
     await until("the deposit in the wallet", credited)
     await until("reporting counts the deposit", counted)
     withdrawal = await world.player.ask(
@@ -246,6 +234,8 @@ async def after_the_flows(world: World) -> None:
         return (await world.player.balance())["cash"] > cash
 
     await until("the raffle's prize in the wallet", prize)
+    await _refund(world)
+    await world.player.ask("PATCH", "/v1/users/me", {"locale": "de"})
     await world.operator.ask("GET", f"/v1/admin/users/{world.user_id}")
     for path in ADMIN_PATHS:
         world.notes[path] = await world.operator.ask("GET", path)
@@ -259,6 +249,40 @@ async def after_the_flows(world: World) -> None:
         return world.notes["reconciliation"]["agrees"]
 
     await until("reporting agrees with the ledger", reconciled)
+    # The last thing this player does: nothing may be staked after it.
+    await world.player.ask("POST", "/v1/users/me/time-out", {"days": 1})
+
+
+async def _refund(world: World) -> None:
+    """Pay a little in and let an operator give it back."""
+    deposit = await _deposit(world, REFUNDED)
+    await world.operator.ask("POST", f"/v1/admin/deposits/{deposit}/refunds", {}, key=new_id())
+
+    async def refunded() -> bool:
+        found = await world.player.ask("GET", f"/v1/deposits/{deposit}")
+        return found["status"] == "refunded"
+
+    await until("the refund", refunded)
+
+
+async def _deposit(world: World, amount: int) -> str:
+    """Pay money in, wait for the provider's success, and return the deposit's id."""
+    deposit = await world.player.ask(
+        "POST",
+        "/v1/deposits",
+        {"amount": amount, "currency": "EUR", "method": "card_ok"},
+        key=new_id(),
+        expect=202,
+    )
+
+    async def paid() -> bool:
+        found = await world.player.ask("GET", f"/v1/deposits/{deposit['deposit_id']}")
+        if found["status"] == "failed":
+            raise DemoFailed("the deposit failed")
+        return found["status"] == "succeeded"
+
+    await until("the provider's success", paid)
+    return deposit["deposit_id"]
 
 
 FLOWS: dict[str, Flow] = {

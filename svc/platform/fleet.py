@@ -51,11 +51,14 @@ class Fleet:
         Raises PlatformError with the end of the log of what did not come up.
         """
         wanted = [name for name in names if name in SERVICES]
-        deadline = time.monotonic() + seconds_max
+        began = time.monotonic()
+        deadline = began + seconds_max
         times: dict[str, float] = {}
         while time.monotonic() < deadline and len(times) < len(wanted):
             waiting = [name for name in wanted if name not in times]
-            times |= ready.wait_ready(self.installation, waiting, seconds_max=1)
+            elapsed = time.monotonic() - began
+            found = ready.wait_ready(self.installation, waiting, seconds_max=1)
+            times |= {name: round(elapsed + seconds, 1) for name, seconds in found.items()}
             for name in waiting:
                 if self.processes[name].poll() is not None:
                     raise PlatformError(f"{name} ended while starting:\n{self.tail(name)}")
