@@ -34,7 +34,7 @@ def test_every_arrow_of_the_diagram_is_declared_and_permitted() -> None:
 def test_the_diagram_is_whole() -> None:
     found = arrows()
 
-    assert len([arrow for arrow in found if arrow.flow]) == 20
+    assert len([arrow for arrow in found if arrow.flow]) == 18
     assert len({arrow.source for arrow in found if arrow.kind == "database"}) == 9
     assert len([a for a in found if a.kind == "topic" and not a.added]) == 32
     assert len([a for a in found if a.kind == "live"]) == 4
