@@ -130,9 +130,11 @@ async def look(context: Context, deposit_id: str) -> None:
         await store_deposits.tried(tx, deposit_id, rules.next_try(context.now(), row.tries + 1))
     if row.provider_id is None:
         row = await start(context, row)
-        if row.status == "pending" and row.provider_id is None:
+        if row.status != "pending":
+            return
+        if row.provider_id is None:
             raise Unavailable("the payment provider does not answer")
-        return
+    # A repeated request gets its first answer, however old: only reading tells the state of now.
     await apply(context, deposit_id, await provider.of(context).intent(row.provider_id))
 
 
@@ -149,8 +151,7 @@ async def apply(context: Context, deposit_id: str, intent: provider.Intent) -> N
             status == "requires_payment_method" and intent.last_payment_error
         ):
             await fail(tx, deposit_id, reason_of(intent))
-        follow_ups = await webhooks.release_parked(tx, intent.id, but="")
-    await webhooks.follow(context, follow_ups)
+        await webhooks.release_parked(tx, intent.id)
 
 
 def reason_of(intent: provider.Intent) -> str:

@@ -73,18 +73,19 @@ def _new(context: Context, deposit: DepositRow, actor: str, amount: int) -> Refu
     )
 
 
-async def found_at_provider(tx: Tx, deposit: DepositRow, total: int) -> str | None:
+async def found_at_provider(tx: Tx, deposit: DepositRow, total: int) -> None:
     """Book what the provider gave back without being asked, `total` being all it gave back.
 
-    The deposit is locked. Returns the refund to bring on, None when all of it is known.
+    The deposit is locked. The sweep takes the money: by then the wallet has credited the deposit,
+    even if its success and its refund became known at the same time.
     """
     extra = min(total, deposit.amount) - await store_refunds.known_of(tx, deposit.deposit_id)
     if extra <= 0:
-        return None
+        return
     now = tx.context.now()
     row = _new(tx.context, deposit, PROVIDER, extra)
-    await store_refunds.insert(tx, row, f"{deposit.deposit_id}:{total}", now, now)
-    return row.refund_id
+    key = f"{deposit.deposit_id}:{total}"
+    await store_refunds.insert(tx, row, key, rules.next_try(now, 0), now)
 
 
 async def look(context: Context, refund_id: str) -> None:

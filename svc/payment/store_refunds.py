@@ -171,18 +171,16 @@ async def webhook_is(tx: Tx, event_id: str, state: str) -> None:
     await tx.execute("UPDATE provider_events SET state = $2 WHERE event_id = $1", event_id, state)
 
 
-async def parked_of(tx: Tx, object_id: str, but: str) -> list[tuple[str, bytes]]:
-    """Return the webhooks of one object that wait for its payment, except one, oldest first."""
+async def parked_of(tx: Tx, object_id: str) -> list[bytes]:
+    """Return the webhooks of one object that wait for its payment, oldest first."""
     rows = await tx.fetch(
         """
-        SELECT event_id, body FROM provider_events
-        WHERE state = 'parked' AND object_id = $1 AND event_id <> $2
+        SELECT body FROM provider_events WHERE state = 'parked' AND object_id = $1
         ORDER BY received_at FOR UPDATE SKIP LOCKED
         """,
         object_id,
-        but,
     )
-    return [(row["event_id"], row["body"]) for row in rows]
+    return [row["body"] for row in rows]
 
 
 async def parked_since(tx: Tx, since: datetime, limit: int) -> list[str]:

@@ -1,7 +1,6 @@
 """Webhooks: stored as they came, once, and applied in whatever order they come."""
 
 import re
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -50,13 +49,6 @@ class Webhook(Struct, frozen=True, kw_only=True):
     data: Data
 
 
-class FollowUp(Struct, frozen=True, kw_only=True):
-    """Calls that a webhook leads to, made after its transaction."""
-
-    kind: Literal["withdrawal", "refund"]
-    id: str
-
-
 async def receive(message: RawMessage, context: Context) -> None:
     """Check, store and apply a webhook; once stored it is ours, and the answer is yes.
 
@@ -70,40 +62,36 @@ async def receive(message: RawMessage, context: Context) -> None:
         about = told.payment_intent or told.id
         if not await store_refunds.keep_webhook(tx, (hook.id, hook.type, about), message.body):
             return
-        follow_ups = await _settle(tx, hook, told)
-    await follow(context, follow_ups)
+        withdrawal_id = await _settle(tx, hook, told)
+    await _follow(context, withdrawal_id)
 
 
 async def retry(context: Context, event_id: str) -> None:
     """Apply a webhook that waits, if its payment is known by now."""
     async with context.transaction() as tx:
         body = await store_refunds.lock_parked(tx, event_id)
-        follow_ups = await _settle(tx, *_decode(body)) if body else []
-    await follow(context, follow_ups)
+        withdrawal_id = await _settle(tx, *_decode(body)) if body else None
+    await _follow(context, withdrawal_id)
 
 
-async def release_parked(tx: Tx, provider_id: str, but: str) -> list[FollowUp]:
-    """Apply what waited for a payment that is known now; `but` is the one being applied."""
-    follow_ups: list[FollowUp] = []
-    for _, body in await store_refunds.parked_of(tx, provider_id, but):
+async def release_parked(tx: Tx, provider_id: str) -> None:
+    """Apply what waited for a deposit that is known now, such as its refund."""
+    for body in await store_refunds.parked_of(tx, provider_id):
         hook, told = _decode(body)
-        state, more = await _apply(tx, hook, told)
-        if state != "parked":
-            await store_refunds.webhook_is(tx, hook.id, state)
-        follow_ups += more
-    return follow_ups
+        state, _ = await _apply(tx, hook, told)
+        await store_refunds.webhook_is(tx, hook.id, state)
 
 
-async def follow(context: Context, follow_ups: Sequence[FollowUp]) -> None:
-    """Make the calls that webhooks led to; what cannot be done now is left to the sweep."""
-    for each in follow_ups:
-        step = withdrawals.advance if each.kind == "withdrawal" else refunds.advance
-        try:
-            await step(context, each.id)
-        except Unavailable as failure:
-            context.log.warning("left to the sweep", kind=each.kind, id=each.id, cause=str(failure))
-        except Refused:
-            context.log.exception("cannot go on", kind=each.kind, id=each.id)
+async def _follow(context: Context, withdrawal_id: str | None) -> None:
+    """Make the calls that a payout's news lead to; what cannot be done now the sweep does."""
+    if withdrawal_id is None:
+        return
+    try:
+        await withdrawals.advance(context, withdrawal_id)
+    except Unavailable as failure:
+        context.log.warning("left to the sweep", withdrawal_id=withdrawal_id, cause=str(failure))
+    except Refused:
+        context.log.exception("cannot go on", withdrawal_id=withdrawal_id)
 
 
 def _decode(body: bytes) -> tuple[Webhook, Told]:
@@ -114,30 +102,30 @@ def _decode(body: bytes) -> tuple[Webhook, Told]:
         raise Invalid(f"not a webhook of the payment provider: {failure}") from failure
 
 
-async def _settle(tx: Tx, hook: Webhook, told: Told) -> list[FollowUp]:
-    state, follow_ups = await _apply(tx, hook, told)
-    if state != "parked":
-        await store_refunds.webhook_is(tx, hook.id, state)
-        if hook.type.startswith("payment_intent."):
-            follow_ups = follow_ups + await release_parked(tx, told.id, but=hook.id)
-    return follow_ups
+async def _settle(tx: Tx, hook: Webhook, told: Told) -> str | None:
+    """Apply a webhook and keep what became of it; returns a withdrawal to bring on, or None."""
+    state, withdrawal_id = await _apply(tx, hook, told)
+    await store_refunds.webhook_is(tx, hook.id, state)
+    if state == "applied" and hook.type.startswith("payment_intent."):
+        await release_parked(tx, told.id)
+    return withdrawal_id
 
 
-async def _apply(tx: Tx, hook: Webhook, told: Told) -> tuple[State, list[FollowUp]]:
+async def _apply(tx: Tx, hook: Webhook, told: Told) -> tuple[State, str | None]:
     try:
         match hook.type.split("."):
             case ["payment_intent", what]:
                 intent = msgspec.json.decode(hook.data.object, type=provider.Intent)
-                return await _intent(tx, what, intent), []
+                return await _intent(tx, what, intent), None
             case ["payout", what] if what in {"paid", "failed", "canceled"}:
                 payout = msgspec.json.decode(hook.data.object, type=provider.Payout)
                 return await _payout(tx, payout)
             case ["charge", "refunded"]:
-                return await _refunded(tx, told)
+                return await _refunded(tx, told), None
             case ["charge", "dispute", "created"]:
-                return await _disputed(tx, told)
+                return await _disputed(tx, told), None
             case _:
-                return "ignored", []
+                return "ignored", None
     except msgspec.ValidationError as failure:
         raise Invalid(f"not a {hook.type}: {failure}") from failure
 
@@ -165,32 +153,32 @@ async def _intent(tx: Tx, what: str, intent: provider.Intent) -> State:
     return "applied"
 
 
-async def _payout(tx: Tx, payout: provider.Payout) -> tuple[State, list[FollowUp]]:
+async def _payout(tx: Tx, payout: provider.Payout) -> tuple[State, str | None]:
     withdrawal_id = await store_withdrawals.id_of(tx, payout.id)
     named = payout.metadata.get("withdrawal_id", "")
     if withdrawal_id is None and re.match(UUID_PATTERN, named):
         row = await store_withdrawals.find(tx, named)
         withdrawal_id = named if row and row.provider_id in {None, payout.id} else None
     if withdrawal_id is None:
-        return "parked", []
+        return "parked", None
     await withdrawals.apply(tx, withdrawal_id, payout)
-    return "applied", [FollowUp(kind="withdrawal", id=withdrawal_id)]
+    return "applied", withdrawal_id
 
 
-async def _refunded(tx: Tx, told: Told) -> tuple[State, list[FollowUp]]:
+async def _refunded(tx: Tx, told: Told) -> State:
     """A refund waits until the deposit's success is known: only then its money can go."""
     deposit_id = await _deposit_of(tx, told.payment_intent or "", told.metadata)
     deposit = await store_deposits.lock(tx, deposit_id) if deposit_id else None
     if deposit is None or deposit.status in {"pending", "failed"}:
-        return "parked", []
-    refund_id = await refunds.found_at_provider(tx, deposit, told.amount_refunded)
-    return "applied", [FollowUp(kind="refund", id=refund_id)] if refund_id else []
+        return "parked"
+    await refunds.found_at_provider(tx, deposit, told.amount_refunded)
+    return "applied"
 
 
-async def _disputed(tx: Tx, told: Told) -> tuple[State, list[FollowUp]]:
+async def _disputed(tx: Tx, told: Told) -> State:
     """A chargeback is for a person to look at: the deposit is flagged."""
     deposit_id = await _deposit_of(tx, told.payment_intent or "", told.metadata)
     if deposit_id is None:
-        return "parked", []
+        return "parked"
     await store_deposits.flag(tx, deposit_id, f"disputed: {told.reason}", tx.context.now())
-    return "applied", []
+    return "applied"
