@@ -187,7 +187,13 @@ def _deduct(operation: Deduct, book: Book) -> Plan:
         if bonus > spendable:
             raise InsufficientFunds(f"{amount} needed, {money.available + spendable} available")
         change = Money(cash=-cash, bonus=-bonus)
-    return Plan(kind=operation.kind, reference=operation.reference, change=change)
+    stake_decided = operation.kind == "bet" and book.credits_left(operation.transfer_id)
+    return Plan(
+        kind=operation.kind,
+        reference=operation.reference,
+        change=change,
+        won_from_play=amount if stake_decided else 0,
+    )
 
 
 def _credit(operation: Credit, book: Book) -> Plan:

@@ -82,6 +82,25 @@ INVARIANTS = {
         WHERE (name = 'held' AND balance <> coalesce(held, 0))
             OR (name = 'cash' AND floor <> coalesce(held, 0))
     """,
+    # Stakes stay in play until a credit decides their bet.
+    "in_play_is_not_the_sum_of_open_bets": """
+        WITH bet AS (
+            SELECT currency, -sum(cash_change + bonus_change) AS amount FROM transfer
+            WHERE outcome = 'applied' AND kind = 'bet' GROUP BY currency
+        ), decided AS (
+            SELECT currency, -sum(cash_change + bonus_change) AS amount FROM transfer AS stake
+            WHERE outcome = 'applied' AND kind = 'bet' AND verb = 'deduct_balance' AND EXISTS (
+                SELECT FROM transfer AS paid WHERE paid.stake_id = stake.id
+                    AND paid.outcome = 'applied' AND paid.verb = 'credit_balance' AND NOT EXISTS (
+                        SELECT FROM transfer AS undo
+                        WHERE undo.original_id = paid.id AND undo.outcome = 'applied'))
+            GROUP BY currency
+        )
+        SELECT count(*) FROM account
+        LEFT JOIN bet USING (currency) LEFT JOIN decided USING (currency)
+        WHERE name = 'bets_in_play'
+            AND balance <> coalesce(bet.amount, 0) - coalesce(decided.amount, 0)
+    """,
 }
 """Each invariant of the ledger, as a query that counts its violations."""
 

@@ -132,6 +132,8 @@ SEEN_BY_AUDIT = [
      "UPDATE entry SET user_id = uuidv7() WHERE user_id = $1 AND amount = 30"),
     ("rollback_differs_from_its_original",
      "UPDATE transfer SET cash_change = 29 WHERE user_id = $1 AND verb = 'rollback'"),
+    ("in_play_is_not_the_sum_of_open_bets",
+     "UPDATE account SET balance = 7 WHERE currency = 'EUR' AND name = 'bets_in_play'"),
     ("held_is_not_the_sum_of_open_holds",
      "UPDATE account SET floor = 19 WHERE user_id = $1 AND name = 'cash'"),
 ]  # fmt: skip

@@ -21,11 +21,15 @@ CALLS: dict[str, Call[Any, Any]] = {
     call.verb: call for call in wallet.WALLET.answers if call.verb in VERBS
 }
 STEPS = (
-    "deposit", "deposit", "bonus", "bet", "bet", "bet", "payout", "withdrawal", "withdrawal", "withdrawal",
-    "bonus_expiry", "hold", "hold", "hold", "capture", "capture all", "release", "rollback",
-    "rollback", "rollback", "late", "again", "mutated",
+    "deposit", "bonus", "bet", "bet", "bet", "payout", "payout", "withdrawal", "withdrawal",
+    "bonus_expiry", "hold", "hold", "capture", "capture all", "release", "rollback",
+    "rollback stake", "rollback win", "rollback hold", "late", "again", "mutated",
 )  # fmt: skip
-ABOUT = {"payout": "deduct_balance", "capture": "hold", "capture all": "hold", "release": "hold"}
+ABOUT = {
+    "payout": "deduct_balance", "capture": "hold", "capture all": "hold", "release": "hold",
+    "rollback stake": "deduct_balance", "rollback win": "credit_balance",
+    "rollback hold": "hold",
+}  # fmt: skip
 """The operations that steps refer to, when they refer to something sensible."""
 
 
@@ -186,7 +190,7 @@ def item_of(what: str, transfer_id: str, earlier: str, user: str, amount: int) -
         "capture all": {"op": "capture", "hold_id": earlier},
         "release": {"op": "release", "hold_id": earlier},
         "rollback": {"op": "rollback", "original_transfer_id": earlier},
-    }[what]
+    }["rollback" if what.startswith("rollback") else what]
     return BatchItem(transfer_id=transfer_id, **fields)
 
 
