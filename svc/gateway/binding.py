@@ -16,6 +16,7 @@ from msgspec.structs import FieldInfo
 
 from svc.mesh.contract import Call, Contract, Route
 from svc.mesh.errors import DeclarationError, Invalid
+from svc.mesh.wire import encode
 
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 KEY_PATTERN = "^[!-~]([ -~]{0,253}[!-~])?$"
@@ -126,20 +127,22 @@ def decode_path(form: Form, texts: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def complete(form: Form, sent: Struct, injected: Mapping[str, object]) -> Struct:
-    """Join what the client sent with what the gateway knows into the call's request.
+def complete(form: Form, sent: Struct, injected: Mapping[str, object]) -> bytes:
+    """Join what the client sent with what the gateway knows; return the call's request, encoded.
 
     Raises Invalid when the request's own check refuses the combination, and for the character
     U+0000, which no database keeps.
     """
-    names = (field.name for field in msgspec.structs.fields(form.sent))
-    values = {name: getattr(sent, name) for name in names}
-    if _has_null_character((values, injected)):
-        raise Invalid("the character U+0000 is not accepted in text")
+    values = {name: getattr(sent, name) for name in sent.__struct_fields__}
     try:
-        return form.call.request(**values, **injected)
+        request = form.call.request(**values, **injected)
     except ValueError as failure:
         raise Invalid(str(failure)) from failure
+    encoded = encode(request)
+    # U+0000 is written \u0000 in JSON; the text backslash-u0000 looks alike, so look closer then.
+    if b"\\u0000" in encoded and any("\0" in text for text in _texts(msgspec.to_builtins(request))):
+        raise Invalid("the character U+0000 is not accepted in text")
+    return encoded
 
 
 def idempotency_key(header: str | None) -> str:
@@ -151,13 +154,6 @@ def idempotency_key(header: str | None) -> str:
             "Idempotency-Key must have 1 to 255 printable ASCII characters", field="Idempotency-Key"
         )
     return header
-
-
-def _has_null_character(value: object) -> bool:
-    # U+0000 is written \u0000 in JSON; the text backslash-u0000 looks alike, so look closer then.
-    if b"\\u0000" not in msgspec.json.encode(value):
-        return False
-    return any("\0" in text for text in _texts(msgspec.to_builtins(value)))
 
 
 def _texts(value: object) -> Iterable[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from litestar.config.cors import CORSConfig
@@ -120,8 +121,7 @@ async def _serve(
         sent = decode_body(form, await read_body(request, gateway.body_max(BODY_MAX)))
     else:
         sent = decode_query(form, request.query_params.multi_items())
-    asked = encode(complete(form, sent, injected))
-    trace = request.headers.get("traceparent", "")
+    asked = complete(form, sent, injected)
 
     async def run() -> Answer:
         try:
@@ -129,7 +129,7 @@ async def _serve(
                 form.call,
                 asked,
                 correlation_id=request_id,
-                traceparent=trace if TRACEPARENT.fullmatch(trace) else "",
+                traceparent=traceparent_of(request),
             )
         except (Refused, Unavailable) as failure:
             return answer_of(failure)
@@ -141,6 +141,14 @@ async def _serve(
     key = str(injected["idempotency_key"])
     scope = (user, place.method, request.url.path, key)
     return await gateway.idempotency.once(scope, asked, form.call.deadline_ms, run)
+
+
+def traceparent_of(request: AnyRequest) -> str:
+    """Return the client's W3C trace context, or a new one: traces of one request begin here."""
+    given = request.headers.get("traceparent", "")
+    if TRACEPARENT.fullmatch(given):
+        return given
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
 def _injected(

@@ -89,7 +89,8 @@ def _handler(gateway: Gateway, path: str, upstream: Upstream) -> Any:
         headers |= await gateway.admit("public", None, request)
         asked = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
         answer = await upstream.get(
-            address_of(request), {**asked, "user-agent": "betmesh-gateway", "x-request-id": request_id}
+            address_of(request),
+            {**asked, "user-agent": "betmesh-gateway", "x-request-id": request_id},
         )
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable(f"{upstream.service} failed")

@@ -99,5 +99,5 @@ def gateway_of(runtime: Runtime) -> Gateway:
 
 
 def running_gateways() -> list[Gateway]:
-    """Return every gateway of this process."""
-    return list(_gateways.values())
+    """Return every gateway that runs in this process."""
+    return [gateway for runtime, gateway in _gateways.items() if runtime.ready]
