@@ -24,6 +24,8 @@ KINDS = (
 """What is reconciled. Expired bonuses are not: only the wallet knows what was left of them."""
 
 DAYS_MAX = 366
+EARLIEST = date(2000, 1, 1)
+"""Before this day nothing can have happened: an earlier one is a mistake."""
 
 
 class Product(Struct, frozen=True):
@@ -138,11 +140,11 @@ def days(
     Raises Invalid when they are in the wrong order or too many.
     """
     last = until or max(since or today, today)
+    if not last >= EARLIEST or last.year > today.year + 1:
+        raise Invalid("there is nothing to report of this day - at `$.until`")
     first = since or last - timedelta(days=default_days - 1)
     if first > last:
         raise Invalid("the first day is after the last one - at `$.since`")
     if (last - first).days >= DAYS_MAX:
         raise Invalid(f"at most {DAYS_MAX} days at once - at `$.since`")
-    if last.year > today.year + 1:
-        raise Invalid("this day is too far ahead - at `$.until`")
     return first, last

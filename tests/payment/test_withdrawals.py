@@ -37,7 +37,7 @@ async def test_a_withdrawal_is_held_paid_and_captured(shop: Shop) -> None:
     for event in (WITHDRAWAL_REQUESTED, WITHDRAWAL_PAID):
         told = await shop.operator.all_heard(
             event,
-            lambda data: data.user_id == user,  # pyright: ignore[reportAttributeAccessIssue] -- both have it
+            lambda data: data.user_id == user,
         )
         assert len(told) == 1
 
