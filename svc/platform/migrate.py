@@ -79,6 +79,11 @@ async def _roles_and_databases(installation: Installation) -> None:
                 await admin.execute(f"CREATE DATABASE {name} OWNER {name}")
             await admin.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
             await admin.execute(f"GRANT CONNECT ON DATABASE {name} TO {READER}")
+    except asyncpg.PostgresError as error:
+        raise PlatformError(
+            f"Postgres refused its administrator: {error}. DATABASE_URL must name a role that may "
+            "create roles and databases, and grant pg_read_all_data"
+        ) from error
     finally:
         await admin.close()
 

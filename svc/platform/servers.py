@@ -47,6 +47,8 @@ class Servers:
         started is then stopped again.
         """
         with lock(self.installation.run_dir / ".servers.lock"):
+            if "nats" not in self.own:
+                self.nats.configure()  # for the person whose server it is, to take the users from
             missing = {n: s for n, s in self.own.items() if s.daemon.process() is None}
             ports.require_free({s.variable: self.installation.port(n) for n, s in missing.items()})
             try:

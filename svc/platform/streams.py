@@ -73,7 +73,8 @@ async def connect(installation: Installation, user: str) -> Client:
     except (OSError, nats.errors.Error, ssl.SSLError, TimeoutError) as error:
         raise PlatformError(
             f"no connection to NATS at {installation['NATS_URL']} as {user}: "
-            f"{str(error) or type(error).__name__}"
+            f"{str(error) or type(error).__name__}. A server of your own needs the users that "
+            f"stand in {installation.run_dir / 'nats' / 'server.conf'}"
         ) from error
 
 

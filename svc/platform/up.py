@@ -31,6 +31,7 @@ PROCFILE = ROOT / "Procfile"
 # A service drains what is in flight before it stops; only then it is killed.
 DRAIN_S_MAX = 15
 READY_S_MAX = 120
+POLL_S = 0.1
 
 
 def up(names: Sequence[str] = (), *, use_overmind: bool = True) -> int:
@@ -193,16 +194,36 @@ class _Printer(Printer):
             super().write(message)
 
 
+class _Manager(honcho.manager.Manager):
+    """honcho's, made to stop in any moment and in bounded time."""
+
+    def terminate(self) -> None:
+        """Ask all to stop; a moment later when some are not even started, as honcho then fails."""
+        signal.signal(signal.SIGALRM, self._again)
+        started = self._all_started()
+        signal.setitimer(signal.ITIMER_REAL, DRAIN_S_MAX if started else POLL_S)
+        if started:
+            super().terminate()
+
+    def _again(self, _number: int, _frame: object) -> None:
+        # honcho counts its patience from the first process that stops; there may be none.
+        if self._terminating:
+            self.kill()
+        else:
+            self.terminate()
+
+
 def _honcho(installation: Installation, commands: dict[str, str]) -> int:
     honcho.manager.KILL_WAIT = DRAIN_S_MAX
     printer = _Printer(installation.run_dir / "logs")
-    manager = honcho.manager.Manager(printer)
+    manager = _Manager(printer)
     for name, command in commands.items():
         manager.add_process(name, command, env=environment(installation), cwd=str(ROOT))
     try:
         manager.loop()
     finally:
         manager.terminate()
+        signal.setitimer(signal.ITIMER_REAL, 0)
     asked = {code["rc"] for code in honcho.manager.SIGNALS.values()}
     if manager.returncode in asked or printer.first_stopped is None:
         return 0
@@ -218,15 +239,18 @@ def _overmind(installation: Installation, commands: dict[str, str]) -> int:
     # No port and restart after a crash: .overmind.env.
     command = ["overmind", "start", "-f", str(PROCFILE), "-s", str(socket)]
     command += ["-t", str(DRAIN_S_MAX), "-l", ",".join(commands)]
+    # Flags, not exceptions: a signal in the middle of Popen would leave overmind to itself.
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _frame: asked.append(number))
     with subprocess.Popen(command, cwd=ROOT, env=environment(installation)) as overmind:
-        asked = False
-        while overmind.returncode is None:
-            try:
-                overmind.wait()
-            except KeyboardInterrupt:
-                if not asked:  # the terminal's Ctrl-C reached it already; SIGTERM is handed on
-                    overmind.terminate()
-                asked = True
+        told = False
+        while overmind.poll() is None:
+            time.sleep(POLL_S)
+            # The terminal's Ctrl-C reaches overmind too; only SIGTERM must be handed on.
+            if signal.SIGTERM in asked and not told:
+                overmind.terminate()
+                told = True
     if asked or overmind.returncode == 0:
         return 0
     print("\novermind ended; what it said is above. ./just up continues from there.", flush=True)

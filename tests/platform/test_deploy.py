@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from svc.platform import migrate, streams
+from svc.platform import installation, migrate, streams
 from svc.platform.errors import PlatformError
 from svc.platform.installation import Installation
 from svc.platform.ports import DATABASES, free_ports
@@ -111,6 +111,23 @@ async def test_a_failing_migration_names_its_file_and_reason_and_leaves_nothing_
     casino = await asyncpg.connect(deployed["CASINO_DATABASE_URL"])
     assert await casino.fetchval("SELECT to_regclass('half')") is None
     await casino.close()
+
+
+async def test_another_installation_may_use_a_postgres_it_is_given(
+    deployed: Installation, tmp_path: Path
+) -> None:
+    connection = await asyncpg.connect(deployed["ADMIN_DATABASE_URL"])
+    await connection.execute("CREATE ROLE boss LOGIN CREATEROLE CREATEDB PASSWORD 'pw'")
+    await connection.execute("CREATE DATABASE boss OWNER boss")
+    given = deployed["ADMIN_DATABASE_URL"].rpartition("@")[2].replace("/postgres", "/boss")
+    guest = installation.prepare(tmp_path, {"DATABASE_URL": f"postgresql://boss:pw@{given}"})
+    assert guest.own == {"nats", "valkey"}
+
+    # What it may not do is said in Postgres' words, without a traceback.
+    with pytest.raises(PlatformError, match="must name a role that may create roles"):
+        await migrate.migrate(guest, lambda _: None, tmp_path / "svc")
+    await connection.execute("DROP OWNED BY boss")
+    await connection.close()
 
 
 async def test_streams_are_created_then_updated_and_what_is_undeclared_is_only_named(

@@ -55,16 +55,25 @@ def test_a_new_service_passes_every_gate_and_answers(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "X", "1st", "two-words", "a", "../up", "a" * 32])
-def test_what_is_no_name_is_refused(checkout: Path, name: str) -> None:
+def test_what_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(PlatformError, match="is no name for a service"):
-        scaffold.new_service(name, checkout)
+        scaffold.new_service(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["wallet", "mesh", "json", "betradar", "operator"])
 def test_a_name_that_means_something_already_is_refused_and_nothing_is_written(
-    checkout: Path, name: str
+    tmp_path: Path, name: str
 ) -> None:
-    before = (checkout / "Procfile").read_text()
     with pytest.raises(PlatformError, match="is taken"):
-        scaffold.new_service(name, checkout)
-    assert (checkout / "Procfile").read_text() == before
+        scaffold.new_service(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_that_looks_otherwise_than_expected_changes_nothing(checkout: Path) -> None:
+    (checkout / "Procfile").write_text("web: true\n")
+    before = (checkout / "svc" / "catalogue.py").read_text()
+    with pytest.raises(PlatformError, match="Procfile does not list services as expected"):
+        scaffold.new_service("vouchers", checkout)
+    assert (checkout / "svc" / "catalogue.py").read_text() == before
+    assert not (checkout / "svc" / "vouchers").exists()

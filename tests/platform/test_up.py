@@ -113,6 +113,30 @@ def test_a_process_that_dies_is_named_with_its_exit_code_and_what_to_do(checkout
     assert "./just logs bad" in shown
 
 
+def test_ctrl_c_in_the_moment_of_starting_stops_all_as_well(checkout: Path) -> None:
+    with up(checkout, ports=free_ports()) as command:
+        lines_until(command, "health ./just doctor")
+        os.killpg(command.pid, signal.SIGINT)
+        assert "servers; data is kept" in rest(command)
+        assert command.wait(20) == 0
+
+
+def test_a_process_that_does_not_stop_is_killed_in_the_end(checkout: Path) -> None:
+    stubborn = SLEEPER.replace("print", "signal.signal(15, signal.SIG_IGN); print")
+    (checkout / "Procfile").write_text(
+        f"one: {stubborn.replace('signal.pause()', '[signal.pause() for _ in iter(int, 1)]')}\n"
+    )
+    up_py = checkout / "svc" / "platform" / "up.py"
+    patient = up_py.read_text()
+    assert "DRAIN_S_MAX = 15" in patient
+    up_py.write_text(patient.replace("DRAIN_S_MAX = 15", "DRAIN_S_MAX = 1"))
+    with up(checkout, ports=free_ports()) as command:
+        lines_until(command, "one | 11111103")
+        command.terminate()
+        assert "sending SIGKILL to one" in rest(command)
+        assert command.wait(20) == 0
+
+
 def test_a_second_up_in_the_same_directory_is_refused_and_disturbs_nothing(checkout: Path) -> None:
     with up(checkout, ports=free_ports()) as command:
         lines_until(command, "one | 11111103")
@@ -125,6 +149,25 @@ def test_a_second_up_in_the_same_directory_is_refused_and_disturbs_nothing(check
         assert command.poll() is None
         command.terminate()
         rest(command)
+        assert command.wait(20) == 0
+
+
+def test_overmind_is_used_where_it_is_on_path_and_told_to_stop(checkout: Path) -> None:
+    # A stand-in: overmind is in no package index. It shows how it was called, and stops on TERM.
+    tools = checkout / "tools"
+    tools.mkdir()
+    shown = 'echo "overmind $* from $BETMESH_RUN"; trap "echo drained; exit 0" TERM'
+    (tools / "overmind").write_text(f"#!/bin/sh\n{shown}\nwhile :; do sleep 0.1; done\n")
+    (tools / "tmux").write_text("#!/bin/sh\n")
+    for path in tools.iterdir():
+        path.chmod(0o755)
+    ports = free_ports() | {"PATH": f"{tools}:{os.environ['PATH']}"}
+    with up(checkout, "up", "two", ports=ports) as command:
+        called = lines_until(command, "overmind start")[-1]
+        assert called.startswith(f"overmind start -f {checkout}/Procfile -s {checkout}/.run/")
+        assert called.endswith(f"-l two from {checkout}/.run")
+        command.terminate()
+        assert "drained" in rest(command)
         assert command.wait(20) == 0
 
 
