@@ -16,11 +16,12 @@ from litestar.exceptions import WebSocketDisconnect
 from nats.errors import Error as NatsError
 
 from svc.gateway.access import Holder
+from svc.gateway.answers import RateLimited
 from svc.mesh.errors import Invalid, NotFound, Refused, Unauthenticated, Unavailable
 from svc.mesh.wire import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from msgspec import Struct
 
@@ -53,21 +54,29 @@ def _handler(gateway: Gateway, live: Live[Struct]) -> Any:
     return websocket(path, name=f"ws.{live.channel}")(follow)
 
 
+class TooSlow(Exception):
+    """The client does not read as fast as its channel speaks."""
+
+
 async def serve(gateway: Gateway, live: Live[Struct], socket: Socket) -> None:
     """Serve one client until it leaves, is too slow, or may no longer listen."""
     offered: Sequence[str] = socket.scope.get("subprotocols", ())
     await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     code, reason = BUG, "internal"
     try:
-        code, reason = await _follow(gateway, live, socket, offered)
-    except Unauthenticated as failure:
-        code, reason = NO_TOKEN, failure.name
-    except Refused as failure:
-        code, reason = (TRY_LATER if failure.status == 429 else REFUSED), failure.name  # noqa: PLR2004  # too many requests
-    except (Unavailable, NatsError):
-        code, reason = TRY_LATER, "unavailable"
+        await _follow(gateway, live, socket, offered)
     except WebSocketDisconnect:
         return
+    except Unauthenticated as failure:
+        code, reason = NO_TOKEN, failure.name
+    except RateLimited as failure:
+        code, reason = TRY_LATER, failure.name
+    except Refused as failure:
+        code, reason = REFUSED, failure.name
+    except TooSlow:
+        code, reason = TRY_LATER, "too slow"
+    except (Unavailable, NatsError):
+        code, reason = TRY_LATER, "unavailable"
     except Exception:
         gateway.log.exception("a live channel failed", channel=live.channel)
     try:
@@ -79,19 +88,39 @@ async def serve(gateway: Gateway, live: Live[Struct], socket: Socket) -> None:
 
 async def _follow(
     gateway: Gateway, live: Live[Struct], socket: Socket, offered: Sequence[str]
-) -> tuple[int, str]:
-    """Send the current state and then every change; return close code and reason."""
+) -> None:
+    """Send the current state and then every change; what ends it is raised."""
     holder = None
     if live.role != "public":
         token = next((text for text in offered if text.startswith(BEARER)), "")
         holder = gateway.access.require(token.removeprefix(BEARER), live.role)
     await gateway.admit("player" if holder else "public", holder, socket)
     key = _key_of(live, socket, holder)
+    request = encode(_snapshot_request(live, key, holder))
+
+    async def state() -> str:
+        return (await gateway.ask(live.snapshot, request)).decode()
+
+    def still_allowed() -> None:
+        if holder:
+            gateway.access.still_valid(holder, live.role)
+
     async with gateway.hub.follow(live.subject(key)) as follower:
-        request = _snapshot_request(live, key, holder)
-        first = await gateway.ask(live.snapshot, encode(request))
-        await socket.send_data(first.decode())
-        return await _relay(gateway, live, socket, follower, holder)
+        await socket.send_data(await state())
+        # None of the three ends but by raising why.
+        tasks: set[asyncio.Task[Any]] = {
+            asyncio.create_task(_send_all(socket, follower)),
+            asyncio.create_task(_read_all(socket)),
+            asyncio.create_task(_watch(gateway, follower, still_allowed, state)),
+        }
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _key_of(live: Live[Struct], socket: Socket, holder: Holder | None) -> str:
@@ -116,32 +145,27 @@ def _snapshot_request(live: Live[Struct], key: str, holder: Holder | None) -> St
         raise Invalid(str(failure)) from failure
 
 
-async def _relay(
+async def _watch(
     gateway: Gateway,
-    live: Live[Struct],
-    socket: Socket,
     follower: Follower,
-    holder: Holder | None,
-) -> tuple[int, str]:
-    sending = asyncio.create_task(_send_all(socket, follower))
-    reading = asyncio.create_task(_read_all(socket))
-    slow = asyncio.create_task(follower.overflowed.wait())
-    tasks: set[asyncio.Task[Any]] = {sending, reading, slow}
-    try:
-        while True:
-            done, _ = await asyncio.wait(
-                tasks, timeout=RECHECK_S, return_when=asyncio.FIRST_COMPLETED
-            )
-            if slow in done:
-                return TRY_LATER, "too slow"
-            if done:
-                raise WebSocketDisconnect(detail="the client left")
-            if holder:
-                gateway.access.still_valid(holder, live.role)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    still_allowed: Callable[[], None],
+    state: Callable[[], Awaitable[str]],
+) -> None:
+    """Look after one follower: is it too slow, is it still allowed to listen?
+
+    After NATS was away the state is sent again, since the changes of that time are lost.
+    """
+    reconnects = gateway.runtime.connection.stats["reconnects"]
+    while True:
+        try:
+            await asyncio.wait_for(follower.overflowed.wait(), RECHECK_S)
+        except TimeoutError:
+            still_allowed()
+        else:
+            raise TooSlow
+        if gateway.runtime.connection.stats["reconnects"] != reconnects:
+            reconnects = gateway.runtime.connection.stats["reconnects"]
+            follower.offer(await state())
 
 
 async def _send_all(socket: Socket, follower: Follower) -> None:

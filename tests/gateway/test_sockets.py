@@ -167,6 +167,27 @@ async def test_a_channel_whose_service_is_down_says_to_come_back(
         await services("gaming")
 
 
+async def test_a_gateway_that_stops_closes_its_sockets_and_says_why(
+    address: str, services: Services
+) -> None:
+    async with connect(address + "/ws/jackpots") as socket:
+        await frame(socket)
+        await services.stop("gateway")
+        try:
+            code, _ = await closing(socket)
+            assert code == 1012  # service restart, RFC 6455's registry
+        finally:
+            await services("gateway")
+
+
+async def test_after_nats_was_away_the_state_comes_again(address: str) -> None:
+    async with connect(address + "/ws/jackpots") as socket:
+        first = await frame(socket)
+        connection: Any = running_gateways()[0].runtime.connection
+        connection._transport.close()  # as when the network fails
+        assert await frame(socket) == first
+
+
 async def test_nobody_left_means_no_subscription_left(address: str) -> None:
     async with connect(address + "/ws/jackpots") as socket:
         await frame(socket)
