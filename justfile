@@ -1,5 +1,8 @@
 # Everything you can do with betmesh. `./just` makes .venv first where that is needed.
 
+# Arguments reach the commands as they were quoted.
+set positional-arguments := true
+
 export PATH := justfile_directory() / ".venv/bin" + ":" + env("PATH")
 
 # List the recipes
@@ -16,13 +19,13 @@ setup:
 [group('run it')]
 [no-exit-message]
 up *args:
-    @python -m svc up {{ args }}
+    @python -m svc up "$@"
 
 # Drive the four flows through a running system and show what was seen on the wire
 [group('run it')]
 [no-exit-message]
 demo *args:
-    @python -m svc demo {{ args }}
+    @python -m svc demo "$@"
 
 # Print addresses and development secrets as shell exports: eval "$(./just env)"
 [group('run it')]
@@ -33,7 +36,7 @@ env:
 # Run tests; arguments go to pytest
 [group('change it')]
 test *args:
-    pytest {{ args }}
+    pytest "$@"
 
 # Run every gate: lint, format, types, walls, freshness of generated files
 [group('change it')]
@@ -55,17 +58,17 @@ fmt:
 # Write what follows from the declarations: subjects.md, jetstream/, openapi.json, ...
 [group('change it')]
 generate *args:
-    @python -m svc generate {{ args }}
+    @python -m svc generate "$@"
 
 # Scaffold a service
 [group('change it')]
 new-service name:
-    @python -m svc new-service {{ name }}
+    @python -m svc new-service "$1"
 
 # Resolve requirements.lock anew from pyproject.toml (needs uv on PATH)
 [group('change it')]
 lock *args:
-    uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command './just lock' --group dev pyproject.toml -o requirements.lock {{ args }}
+    uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command './just lock' --group dev pyproject.toml -o requirements.lock "$@"
 
 # Bring databases and streams to the state this checkout needs
 [group('look inside')]
@@ -77,19 +80,19 @@ migrate:
 [group('look inside')]
 [no-exit-message]
 psql *args:
-    @python -m svc psql {{ args }}
+    @python -m svc psql "$@"
 
 # Run the nats CLI with the operator's credentials: just nats micro ls
 [group('look inside')]
 [no-exit-message]
 nats *args:
-    @python -m svc nats {{ args }}
+    @python -m svc nats "$@"
 
 # Show the logs of servers and services: just logs [-f] [NAME...]
 [group('look inside')]
 [no-exit-message]
 logs *args:
-    @python -m svc logs {{ args }}
+    @python -m svc logs "$@"
 
 # Say what runs, what is missing and what to do next
 [group('look inside')]
@@ -101,4 +104,4 @@ doctor:
 [group('look inside')]
 [no-exit-message]
 reset *args:
-    @python -m svc reset {{ args }}
+    @python -m svc reset "$@"
