@@ -103,8 +103,11 @@ async def cached_deposit(context: Context, deposit_id: str) -> CachedDeposit:
 
 
 async def refresh_deposit(context: Context, deposit_id: str) -> None:
-    """Replace what the cache keeps of a deposit."""
-    cached = await _load_deposit(context, deposit_id)
+    """Replace what the cache keeps of a deposit; one that is not ours is no matter."""
+    try:
+        cached = await _load_deposit(context, deposit_id)
+    except NotFound:
+        return
     await context.cache.put(f"deposit.{deposit_id}", cached, ttl_s=CACHED_S)
 
 

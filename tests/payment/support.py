@@ -106,7 +106,7 @@ class Shop:
         )
 
     async def withdraw(
-        self, user_id: str, amount: int, method: str = "bank_ok", key: str = ""
+        self, user_id: str, amount: int, method: str = "bank_ok", key: str = "", **more: str
     ) -> Withdrawal:
         """Ask for a withdrawal."""
         return await self.operator.call(
@@ -115,7 +115,7 @@ class Shop:
                 user_id=user_id,
                 idempotency_key=key or new_id(),
                 amount=amount,
-                currency="EUR",
+                currency=more.get("currency", "EUR"),
                 method=method,
             ),
         )

@@ -222,6 +222,13 @@ async def test_an_old_or_forged_webhook_is_refused_and_changes_nothing(shop: Sho
     assert (await shop.row("deposits", "deposit_id", asked.deposit_id))["status"] == "pending"
 
 
+async def test_a_secret_can_be_replaced_without_a_gap(shop: Shop) -> None:
+    user = await shop.player()
+    await shop.faults(rotated_secret="whsec_next")
+    await shop.deposit(user, 100)
+    await shop.has(user, cash=100)
+
+
 async def intent_of(shop: Shop, deposit_id: str) -> dict[str, Any]:
     provider_id = (await shop.row("deposits", "deposit_id", deposit_id))["provider_id"]
     found: dict[str, Any] = (await shop.provider.get(f"/v1/payment_intents/{provider_id}")).json()
