@@ -10,24 +10,15 @@ from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import asyncpg
-from msgspec import structs
 
 from svc.mesh.database import Tx
 from svc.mesh.errors import Refused, Unavailable
 from svc.wallet import rules, store
+from svc.wallet.announcements import announce
 from svc.wallet.book import NOTHING, Book, Money, Record, Wallet
-from svc.wallet.contract import (
-    BALANCE_CHANGED,
-    Balance,
-    BalanceChanged,
-    Capture,
-    Hold,
-    Receipt,
-    Release,
-    Rollback,
-)
+from svc.wallet.contract import Capture, Hold, Receipt, Release, Rollback
 from svc.wallet.operations import VERBS, Credit, Deduct, Operation, fingerprint
-from svc.wallet.postings import Accounts, Decided, post
+from svc.wallet.postings import Accounts, Decided, post, post_to_house
 
 ATTEMPTS_MAX = 5
 """How often operations are decided anew because others decided the same ids meanwhile."""
@@ -58,18 +49,19 @@ async def apply(tx: Tx, operations: Sequence[Operation]) -> list[Answer]:
     opened: dict[str, str] = {}
     for _ in range(ATTEMPTS_MAX):
         try:
-            # A savepoint: what an attempt wrote and locked goes when it has to be made anew.
+            # A savepoint: what an attempt wrote and locked goes when it must be made anew.
             async with tx.connection.transaction():
                 book, accounts = await _read(tx, operations, opened)
                 answers, decided = _decide(operations, book)
-                await post(tx, decided, accounts)
+                house_change = await post(tx, decided, accounts)
         except WalletsMissing as missing:
             opened |= missing.currency_of
             await open_wallets(tx, opened)
         except (Overtaken, asyncpg.UniqueViolationError):
             continue
         else:
-            await _announce(tx, decided)
+            await announce(tx, [record for record, _ in decided])
+            await post_to_house(tx, house_change)
             return answers
     raise Unavailable("others are using the same transfer ids")
 
@@ -228,41 +220,4 @@ def _asked(operation: Operation, mark: bytes, wallet: Wallet | None) -> Record:
         hold_id=getattr(operation, "hold_id", None),
         stake_id=getattr(operation, "stake_transfer_id", None),
         original_id=getattr(operation, "original_transfer_id", None),
-    )
-
-
-async def _announce(tx: Tx, decided: Sequence[Decided]) -> None:
-    """Tell of each balance that moved, and refresh the cache after the commit."""
-    latest: dict[str, Balance] = {}
-    for record, _ in decided:
-        if not record.change or not record.user_id or not record.currency or not record.kind:
-            continue
-        balance = balance_of(record.user_id, record.currency, record.after)
-        latest[record.user_id] = balance
-        changed = BalanceChanged(
-            **structs.asdict(balance),
-            transfer_id=record.transfer_id,
-            kind=record.kind,
-            amount=record.change.cash + record.change.bonus,
-            reference=record.reference or "",
-        )
-        await tx.publish(BALANCE_CHANGED, changed, subject=record.user_id)
-
-    async def refresh_cache() -> None:
-        for user, balance in latest.items():
-            await tx.context.cache.put(user, balance)
-
-    if latest:
-        tx.after_commit(refresh_cache)
-
-
-def balance_of(user_id: str, currency: str, money: Money) -> Balance:
-    """Return a player's money as callers see it."""
-    return Balance(
-        user_id=user_id,
-        currency=currency,
-        cash=money.cash,
-        bonus=money.bonus,
-        held=money.held,
-        available=money.available,
     )

@@ -65,5 +65,14 @@ def checked(operation: OperationT) -> OperationT:
 
 
 def fingerprint(operation: Operation) -> bytes:
-    """Return what tells one body from another: the same id with another one is a conflict."""
-    return sha256(VERBS[type(operation)].encode() + msgspec.json.encode(operation)).digest()
+    """Return what tells one body from another: the same id with another one is a conflict.
+
+    Fields that are absent do not count, so that a field added later changes no old fingerprint.
+    """
+    body = {
+        name: value
+        for name, value in msgspec.structs.asdict(operation).items()
+        if value is not None and value is not False
+    }
+    verb = VERBS[type(operation)].encode()
+    return sha256(verb + msgspec.json.encode(body, order="sorted")).digest()

@@ -50,22 +50,29 @@ class Posting:
             self.touched[cash.account_id] = cash
 
 
-async def post(tx: Tx, decided: Sequence[Decided], accounts: Accounts) -> None:
-    """Write transfers and entries, set players' balances, and add to the house's at last.
+async def post(tx: Tx, decided: Sequence[Decided], accounts: Accounts) -> dict[int, int]:
+    """Write transfers and entries and set players' balances.
 
-    Raises UniqueViolationError when one of the transfers was decided meanwhile.
+    Returns the change of each house account by id, for `post_to_house`. Raises
+    UniqueViolationError when one of the transfers was decided meanwhile.
     """
     if not decided:
-        return
+        return {}
     await store.insert_transfers(tx, [record for record, _ in decided], tx.context.now())
     currencies = {record.currency for record, legs in decided if legs and record.currency}
     if not currencies:
-        return
+        return {}
     posting = Posting(accounts, await store.house_accounts(tx, currencies))
     for record, legs in decided:
         for leg in legs:
             posting.add(record, leg)
     await store.insert_lines(tx, posting.lines)
     await store.update_player_accounts(tx, list(posting.touched.values()))
-    await store.lock_house_accounts(tx, posting.house_change)
-    await store.update_house_accounts(tx, posting.house_change)
+    return posting.house_change
+
+
+async def post_to_house(tx: Tx, change_of: dict[int, int]) -> None:
+    """Add to the house's balances: the last thing before the commit, for everybody needs them."""
+    if change_of:
+        await store.lock_house_accounts(tx, change_of)
+        await store.update_house_accounts(tx, change_of)

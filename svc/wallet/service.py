@@ -15,6 +15,7 @@ from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
 from svc.sportsbook import contract as sportsbook
 from svc.wallet import ledger, statements
+from svc.wallet.announcements import balance_of, finish_refreshing
 from svc.wallet.book import Money
 from svc.wallet.contract import (
     APPLY_BATCH,
@@ -82,7 +83,7 @@ async def balance(request: BalanceOf, context: Context) -> Balance:
     if found is None:
         raise NotFound("this user has no wallet")
     currency, amounts = found
-    return ledger.balance_of(request.user_id, currency, Money(**amounts))
+    return balance_of(request.user_id, currency, Money(**amounts))
 
 
 @wallet.answers(DEDUCT_BALANCE)
@@ -328,6 +329,11 @@ async def ask_for_jobs(context: Context) -> None:
     job = scheduler.JobRequested(service="wallet", name=AUDIT_JOB, cron="0 0 * * * *")
     async with context.transaction() as tx:
         await tx.publish(scheduler.JOB_REQUESTED, job, subject=f"wallet.{AUDIT_JOB}")
+
+
+@wallet.on_stop
+async def finish(_: Context) -> None:
+    await finish_refreshing()
 
 
 async def apply_one(context: Context, operation: Operation) -> Receipt:

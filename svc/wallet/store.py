@@ -195,10 +195,7 @@ async def update_player_accounts(tx: Tx, accounts: Sequence[Account]) -> None:
 
 
 async def lock_house_accounts(tx: Tx, ids: Collection[int]) -> None:
-    """Lock these accounts of the house in id order, after all players'.
-
-    Everybody needs them, so they are locked last and for the shortest time.
-    """
+    """Lock these accounts of the house, in id order too and after all players'."""
     await tx.execute(
         "SELECT 1 FROM account WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE",
         list(ids),

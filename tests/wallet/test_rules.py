@@ -253,6 +253,14 @@ def test_the_first_credit_of_a_bet_moves_its_stake_to_the_revenue_and_the_second
     ]
 
 
+def test_a_stake_that_comes_after_its_credit_is_never_in_play() -> None:
+    late = Deduct(
+        transfer_id=STAKE, user_id=ANN, amount=10, currency="EUR", kind="bet", reference="r"
+    )
+    plan = rules.decide(late, book(100, 0, 0, won(5)))
+    assert plan.legs()[1] == rules.Leg("revenue", "bets_in_play", 10)
+
+
 def test_rolling_back_the_last_credit_of_a_bet_puts_its_stake_back_into_play() -> None:
     plan = rules.decide(rollback(WIN), book(100, 0, 0, taken(10), won(100)))
     assert plan.legs() == [

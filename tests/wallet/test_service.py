@@ -3,12 +3,14 @@
 import asyncio
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Invalid, NotFound
 from svc.mesh.types import AMOUNT_MAX
 from svc.wallet import contract as wallet
+from svc.wallet.announcements import finish_refreshing
 from svc.wallet.contract import (
     AlreadySettled,
     BalanceTooLarge,
@@ -293,11 +295,13 @@ async def test_every_moved_balance_is_told_once_with_the_balances_after(
 
 async def test_the_cache_shows_the_last_committed_balance(ann: Player, platform: Platform) -> None:
     await ann.take(30)
+    await finish_refreshing()
     async with platform.nats("wallet") as connection:
         bucket = await connection.jetstream().key_value("wallet")
         entry = await bucket.get(ann.user_id)
     assert entry.value is not None
-    assert b'"cash":70' in entry.value
+    assert msgspec.json.decode(entry.value, type=wallet.Balance) == await ann.balance()
+    assert (await ann.balance()).cash == 70
 
 
 async def test_totals_sum_what_each_kind_moved_and_net_rollbacks(
