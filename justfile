@@ -1,7 +1,7 @@
 # Everything you can do with betmesh. `./just` makes .venv first where that is needed.
 
 # Arguments reach the commands as they were quoted.
-set positional-arguments := true
+set positional-arguments
 
 export PATH := justfile_directory() / ".venv/bin" + ":" + env("PATH")
 

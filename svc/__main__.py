@@ -135,14 +135,17 @@ def _parser() -> argparse.ArgumentParser:
         ("nats", _tool, "run the nats CLI as the operator"),
         ("logs", _tool, "show logs: [-f] [NAME...]"),
     ):
-        # Everything behind these is for the program they call, options too.
-        add(name, does, text).add_argument("rest", nargs=argparse.REMAINDER)
+        add(name, does, text)
     return parser
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; exit code 1 with a sentence where something outside is in the way."""
-    arguments = _parser().parse_args(words)
+    words = list(sys.argv[1:] if words is None else words)
+    # Everything behind these is for the program that they call, options too.
+    handed_on = words[1:] if words and words[0] in ("demo", "psql", "nats", "logs") else []
+    arguments = _parser().parse_args(words[: len(words) - len(handed_on)])
+    arguments.rest = handed_on
     from svc.platform.errors import PlatformError
 
     try:

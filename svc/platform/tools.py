@@ -5,7 +5,10 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import psutil
 
 from svc.platform import postgres_server, servers
 from svc.platform.errors import PlatformError
@@ -76,6 +79,9 @@ def reset(*, yes: bool) -> int:
         print(f"nothing to forget in {run_dir}")
         return 0
     refuse_while_up()
+    tests = [path for path in run_dir.glob("test-*") if is_test_run_alive(path)]
+    if tests:
+        raise PlatformError(f"a test run is using {tests[0]}; wait for its end, or stop it")
     if not yes and sys.stdin.isatty():
         answer = input(f"forget all data, keys and secrets in {run_dir}? [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
@@ -85,6 +91,12 @@ def reset(*, yes: bool) -> int:
     servers.forget(run_dir)
     print(f"forgotten: {run_dir}. Servers that were named in the environment were left alone.")
     return 0
+
+
+def is_test_run_alive(path: Path) -> bool:
+    """Whether the process that a test run's directory is named for, test-<pid>..., still runs."""
+    pid = path.name.split("-")[1]
+    return pid.isdigit() and psutil.pid_exists(int(pid))
 
 
 def refuse_while_up() -> None:

@@ -183,6 +183,16 @@ def test_reset_forgets_data_keys_and_secrets(checkout: Path) -> None:
     assert installation.prepare(checkout / ".run", {})["GRPC_API_KEY"] != before["GRPC_API_KEY"]
 
 
+def test_reset_takes_nothing_away_from_a_test_run_that_is_alive(checkout: Path) -> None:
+    alive = checkout / ".run" / f"test-{os.getpid()}-some"
+    alive.mkdir(parents=True)
+    installation.prepare(checkout / ".run", free_ports())
+    with up(checkout, "reset", "--yes") as reset:
+        assert f"a test run is using {alive}" in rest(reset)
+        assert reset.wait(20) == 1
+    assert alive.exists()
+
+
 def test_doctor_says_what_is_missing_and_what_to_do_next(checkout: Path) -> None:
     with up(checkout, "servers", "start", ports=free_ports()) as start:
         rest(start)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-import psutil
 from nats.aio.client import Client
 
 from svc.platform import streams, up
 from svc.platform.installation import ROOT, Installation, prepare
 from svc.platform.ports import free_ports
 from svc.platform.servers import Servers, forget, running_servers
+from svc.platform.tools import is_test_run_alive
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ def started_platform() -> Generator[Platform]:
 def sweep(directory: Path) -> None:
     """Stop and remove what test runs left that were killed."""
     for left in directory.glob("test-*"):
-        pid = left.name.removeprefix("test-")
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+        if not is_test_run_alive(left):
             with contextlib.suppress(FileNotFoundError):  # another run sweeps too
                 Servers(prepare(left, {})).stop()
                 forget(left)
