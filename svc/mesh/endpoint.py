@@ -168,6 +168,9 @@ class Endpoint:
             async with asyncio.timeout(left):
                 reply = await self.handler(request, context)
             encoded = encode(reply)
+        except TimedOut as failure:
+            # What this service asked did not answer in time, but this service does: try again.
+            return self._failed(Unavailable(failure.detail), caller)
         except (Refused, Unavailable) as failure:
             return self._failed(failure, caller)
         except TimeoutError:

@@ -64,7 +64,12 @@ async def _settled(whole: Platform, load: Load) -> Told:
         balance = await load.world.player.balance()
         expected = 10_000 + load.moved() + told.money_given()
         last.update(balance=balance["cash"] + balance["bonus"], expected=expected)
-        complete = told.counts()["CasinoPayoutCompleteEvent"] == len(load.rounds)
+        counts = told.counts()
+        complete = (
+            counts["CasinoPayoutCompleteEvent"] >= len(load.rounds)
+            and counts["BetPlacedEvent"] >= len(load.bets)
+            and counts["PaymentSuccessEvent"] >= len(load.deposits) + 1
+        )
         return told if complete and last["balance"] == expected else None
 
     try:

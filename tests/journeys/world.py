@@ -72,13 +72,20 @@ async def new_player(world: World) -> None:
 async def deposited(world: World, amount: int = DEPOSIT) -> None:
     """Pay money in and wait until it can be played with; minor units."""
     before = (await world.player.balance())["cash"]
-    await world.player.ask(
-        "POST",
-        "/v1/deposits",
-        {"amount": amount, "currency": "EUR", "method": "card_ok"},
-        key=new_id(),
-        expect=202,
-    )
+    body = {"amount": amount, "currency": "EUR", "method": "card_ok"}
+    key = new_id()
+
+    async def taken() -> bool:
+        # A service that has not heard of a new player yet says so with 503 and Retry-After.
+        answer = await world.player.http.post(
+            "/v1/deposits",
+            json=body,
+            headers={"Authorization": f"Bearer {world.player.token}", "Idempotency-Key": key},
+        )
+        assert answer.status_code in {202, 503}, answer.text
+        return answer.is_success
+
+    await until("a deposit taken in", taken)
 
     async def credited() -> bool:
         return (await world.player.balance())["cash"] >= before + amount
