@@ -16,9 +16,9 @@ class Deduct(Transfer, frozen=True, kw_only=True):
 
 
 class Credit(Transfer, frozen=True, kw_only=True):
-    """Give money to a player; `bonus_as_cash` says that a bonus is free to spend at once."""
+    """Give money to a player; `into` says to which account when the kind alone does not."""
 
-    bonus_as_cash: bool = False
+    into: Literal["cash", "bonus"] | None = None
 
 
 Operation = Deduct | Credit | Hold | Capture | Release | Rollback
@@ -72,7 +72,7 @@ def fingerprint(operation: Operation) -> bytes:
     body = {
         name: value
         for name, value in msgspec.structs.asdict(operation).items()
-        if value is not None and value is not False
+        if value is not None
     }
     verb = VERBS[type(operation)].encode()
     return sha256(verb + msgspec.json.encode(body, order="sorted")).digest()

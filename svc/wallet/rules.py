@@ -204,10 +204,9 @@ def _credit(operation: Credit, book: Book) -> Plan:
         # Rounded once, the odd minor unit in the player's favour: as cash.
         staked = -(stake.change.cash + stake.change.bonus)
         bonus = amount * -stake.change.bonus // staked if staked else 0
-    elif operation.kind == "bonus" and not operation.bonus_as_cash:
-        bonus = amount
     else:
-        bonus = 0
+        into = operation.into or ("bonus" if operation.kind == "bonus" else "cash")
+        bonus = amount if into == "bonus" else 0
     change = Money(cash=amount - bonus, bonus=bonus)
     _check_size(wallet.money + change)
     return Plan(
@@ -291,7 +290,7 @@ def _wallet(operation: Deduct | Credit | Hold, book: Book) -> Wallet:
 def _stake(operation: Credit, book: Book) -> Record | None:
     """Return the deduction that a credit belongs to.
 
-    None for a stake that nobody took, such as a free round's: its winnings are cash.
+    None for a stake that nobody took, such as a free spin's.
     """
     stake = book.records.get(operation.stake_transfer_id or "")
     if stake is None:

@@ -251,7 +251,7 @@ async def credit_bonus(event: CloudEvent[marketing.BonusAwarded], tx: Tx, contex
             currency=award.currency,
             kind="bonus",
             reference=award.award_id,
-            bonus_as_cash=award.kind == "cash",
+            into=award.kind,
         ),
     )
 
@@ -277,7 +277,10 @@ async def expire_bonus(event: CloudEvent[marketing.BonusExpired], tx: Tx, contex
 async def credit_round(
     event: CloudEvent[casino.CasinoPayoutComplete], tx: Tx, context: Context
 ) -> None:
-    """A lost round is recorded too: its stake can't be rolled back any more."""
+    """A lost round is recorded too: its stake can't be rolled back any more.
+
+    What a free spin wins is bonus money: nothing of the player's was staked.
+    """
     played = event.data
     await apply_heard(
         tx,
@@ -290,6 +293,7 @@ async def credit_round(
             kind="casino_payout",
             reference=played.round_id,
             stake_transfer_id=played.stake_transfer_id,
+            into="bonus" if played.free_spin else None,
         ),
     )
 

@@ -217,26 +217,28 @@ async def test_an_expired_bonus_takes_back_at_most_what_is_left(
     assert await ann.money() == (0, 0, 0)
 
 
-async def test_a_round_is_paid_and_a_lost_one_recorded(
+async def test_a_round_is_paid_a_lost_one_recorded_and_a_free_spin_wins_bonus_money(
     ann: Player, operator: Operator, platform: Platform
 ) -> None:
-    for payout in (15, 0):
+    for payout, free_spin in ((15, False), (0, False), (8, True)):
         stake, transfer_id = ann.transfer(10, "casino_bet"), new_id()
-        await ann.deduct(stake)
+        if not free_spin:
+            await ann.deduct(stake)
         event = casino.CasinoPayoutComplete(
             round_id=new_id(),
             session_id=new_id(),
             user_id=ann.user_id,
             game_id="dice",
-            stake=10,
+            stake=0 if free_spin else 10,
             payout=payout,
             currency="EUR",
             transfer_id=transfer_id,
             stake_transfer_id=stake.transfer_id,
+            free_spin=free_spin,
         )
         await operator.publish(casino.CASINO_PAYOUT_COMPLETE, event, subject=event.round_id)
         assert await decided(platform, transfer_id) == ("applied", None)
-    assert await ann.money() == (95, 0, 0)
+    assert await ann.money() == (95, 8, 0)
 
 
 async def test_a_prize_is_credited_as_cash(ann: Player, operator: Operator) -> None:

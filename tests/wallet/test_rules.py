@@ -1,5 +1,7 @@
 """The money rule as tables: balances before, an operation, and the change or the refusal."""
 
+from typing import Literal
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -49,7 +51,10 @@ def deduct(amount: int, kind: Kind = "bet", user: str = ANN, currency: str = "EU
 
 
 def credit(
-    amount: int, kind: Kind = "bet_payout", stake: str | None = None, *, as_cash: bool = False
+    amount: int,
+    kind: Kind = "bet_payout",
+    stake: str | None = None,
+    into: Literal["cash", "bonus"] | None = None,
 ) -> Credit:
     return Credit(
         transfer_id=NEW,
@@ -59,7 +64,7 @@ def credit(
         kind=kind,
         reference="r",
         stake_transfer_id=stake,
-        bonus_as_cash=as_cash,
+        into=into,
     )
 
 
@@ -152,7 +157,7 @@ CHANGES: list[tuple[str, Book, Operation, Money]] = [
     ("an expiry when nothing is left", book(9), deduct(3, "bonus_expiry"), Money()),
     ("a deposit", book(), credit(7, "deposit"), Money(7)),
     ("a bonus", book(), credit(7, "bonus"), Money(0, 7)),
-    ("a bonus that is cash", book(), credit(7, "bonus", as_cash=True), Money(7)),
+    ("a bonus that is cash", book(), credit(7, "bonus", into="cash"), Money(7)),
     ("a win on cash", book(0, 0, 0, taken(100)), credit(250, stake=STAKE), Money(250)),
     ("a win on cash and bonus", book(0, 0, 0, taken(125, 75)), credit(300, stake=STAKE),
      Money(188, 112)),
@@ -160,6 +165,7 @@ CHANGES: list[tuple[str, Book, Operation, Money]] = [
     ("an odd unit goes to cash", book(0, 0, 0, taken(1, 2)), credit(5, stake=STAKE), Money(2, 3)),
     ("a refund restores the split", book(0, 0, 0, taken(70, 30)),
      credit(100, "bet_refund", STAKE), Money(70, 30)),
+    ("a win of a free spin", book(), credit(5, "casino_payout", STAKE, "bonus"), Money(0, 5)),
     ("a win on a stake that nobody took", book(), credit(5, stake=STAKE), Money(5)),
     ("a win on a stake of nothing", book(0, 0, 0, taken(0)), credit(5, stake=STAKE), Money(5)),
     ("all free cash held", book(100, 9, 40), hold(60), Money(held=60)),
