@@ -150,9 +150,7 @@ async def start(gateway: Gateway) -> None:
     try:
         _listen(server, gateway, f"{host}:{port}")
     except RuntimeError as failure:
-        raise Unavailable(
-            f"port {port} (GATEWAY_GRPC_PORT) cannot be opened: {failure}"
-        ) from failure
+        raise Unavailable(f"port {port} (GATEWAY_GRPC_PORT) is taken") from failure
     await server.start()
 
     async def close() -> None:

@@ -151,7 +151,7 @@ async def _watch(
     still_allowed: Callable[[], None],
     state: Callable[[], Awaitable[str]],
 ) -> None:
-    """Look after one follower: is it too slow, is it still allowed to listen?
+    """Look after one follower, who may become too slow or may no longer listen.
 
     After NATS was away the state is sent again, since the changes of that time are lost.
     """

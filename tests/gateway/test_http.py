@@ -204,6 +204,12 @@ async def test_an_unknown_path_and_a_wrong_method_are_problems_too(door: httpx.A
     assert {"GET", "POST"} <= set(wrong.headers["allow"].split(", "))
 
 
+async def test_a_path_tells_which_methods_it_takes(door: httpx.AsyncClient) -> None:
+    told = await door.options("/v1/bets")
+    assert told.status_code == 204
+    assert told.headers["allow"] == "GET, OPTIONS, POST"
+
+
 async def test_a_service_that_is_down_is_unavailable_for_now(
     door: httpx.AsyncClient, player: Player, services: Services
 ) -> None:
