@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
-from svc import generate
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform, started_platform
 
@@ -12,7 +11,6 @@ from tests.support.platform import Platform, started_platform
 @pytest.fixture(scope="session")
 def platform() -> Generator[Platform]:
     """Real NATS, Postgres and Valkey for the whole run, migrated, with streams applied."""
-    generate.write()  # TEMPORARY while services are being written
     with started_platform() as started:
         yield started
 

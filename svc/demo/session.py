@@ -112,6 +112,7 @@ async def _wait_for(
 ) -> None:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
+        await wiretap.resolve()
         evidence.add(wiretap.seen)
         if not evidence.missing(wanted):
             return
@@ -122,6 +123,7 @@ async def _outside_evidence(
     world: World, installation: Installation, wiretap: Wiretap, evidence: Evidence
 ) -> None:
     """Collect what the broker cannot see: clients, outside systems, databases, plain HTTP."""
+    await wiretap.resolve()
     evidence.add(wiretap.seen)
     # An answered request is the client's arrow; all flows above were answered.
     evidence.others.add(("client", "User", "gateway"))

@@ -4,6 +4,7 @@ Nothing here trusts a service's word: the caller is the owner of the inbox that 
 the hearer of an event is whoever acknowledged it, and both are guarded by the broker's permissions.
 """
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
@@ -16,6 +17,9 @@ from svc.mesh.wire import caller_of
 NEGATIVE_ACKNOWLEDGEMENTS = (b"-NAK", b"+WPI", b"+TERM")
 ACK_TOKENS_NEW = 12
 """Acknowledgement subjects of newer servers carry domain and account before the stream."""
+HEARD = ("rpc.>", "*.events.>", "live.>", "$JS.ACK.>", "$KV.>", "$JS.API.DIRECT.GET.>")
+"""Not the inboxes: to listen there would keep the pull requests of dead services alive."""
+LOOK_UP_S = 2.0
 
 
 class Header(msgspec.Struct):
@@ -26,13 +30,6 @@ class Header(msgspec.Struct):
     source: str
     subject: str = ""
     correlationid: str = ""
-
-
-class Stored(msgspec.Struct):
-    """A stream's word that it stored a message."""
-
-    stream: str = ""
-    seq: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,14 +52,14 @@ class Wiretap:
     connection: Client
     seen: list[Seen] = field(default_factory=list[Seen])
     stored: dict[tuple[str, int], Header] = field(default_factory=dict[tuple[str, int], Header])
-    waiting: dict[str, Header] = field(default_factory=dict[str, Header])
-    early: list[tuple[float, str, str, int]] = field(
+    unknown: list[tuple[float, str, str, int]] = field(
         default_factory=list[tuple[float, str, str, int]]
     )
 
     async def start(self) -> None:
         """Begin to listen."""
-        await self.connection.subscribe(">", cb=self._hear, pending_msgs_limit=-1)
+        for subject in HEARD:
+            await self.connection.subscribe(subject, cb=self._hear, pending_msgs_limit=-1)
         await self.connection.flush()
 
     async def _hear(self, message: Msg) -> None:
@@ -82,8 +79,6 @@ class Wiretap:
             self._note("cache", reader, "cache", subject, "get")
         elif subject.startswith("live."):
             self._note("live", "", "User", subject, subject.split(".")[1])
-        elif subject.startswith("_INBOX.") and message.reply == "" and self.waiting:
-            self._stored(message)
 
     def _note(self, kind: str, source: str, target: str, subject: str, label: str) -> None:
         self.seen.append(Seen(time.monotonic(), kind, source, target, subject, label))
@@ -93,8 +88,6 @@ class Wiretap:
             header = msgspec.json.decode(message.data, type=Header)
         except msgspec.DecodeError:
             return
-        if message.reply:
-            self.waiting[message.reply] = header
         publisher = header.source.removeprefix("/")
         self.seen.append(
             Seen(
@@ -103,35 +96,38 @@ class Wiretap:
             )
         )  # fmt: skip
 
-    def _stored(self, message: Msg) -> None:
-        header = self.waiting.pop(message.subject, None)
-        if header is None:
-            return
-        try:
-            stored = msgspec.json.decode(message.data, type=Stored)
-        except msgspec.DecodeError:
-            return
-        self.stored.setdefault((stored.stream, stored.seq), header)
-        early, self.early = self.early, []
-        for at, hearer, stream, sequence in early:
-            self._heard(at, hearer, stream, sequence)
-
     def _acknowledged(self, message: Msg) -> None:
         if message.data.startswith(NEGATIVE_ACKNOWLEDGEMENTS):
             return
         tokens = message.subject.split(".")
         offset = 4 if len(tokens) >= ACK_TOKENS_NEW - 1 else 2
         stream, hearer, _, sequence = tokens[offset : offset + 4]
-        self._heard(time.monotonic(), hearer, stream, int(sequence))
+        self.unknown.append((time.monotonic(), hearer, stream, int(sequence)))
 
-    def _heard(self, at: float, hearer: str, stream: str, sequence: int) -> None:
-        header = self.stored.get((stream, sequence))
-        if header is None:
-            self.early.append((at, hearer, stream, sequence))
+    async def resolve(self) -> None:
+        """Look up in the streams what the acknowledged events were."""
+        unknown, self.unknown = self.unknown, []
+        wanted = {(stream, sequence) for _, _, stream, sequence in unknown} - self.stored.keys()
+        await asyncio.gather(*(self._look_up(stream, sequence) for stream, sequence in wanted))
+        for at, hearer, stream, sequence in unknown:
+            header = self.stored.get((stream, sequence))
+            if header is not None:
+                publisher = header.source.removeprefix("/")
+                topic = stream.lower()
+                self.seen.append(
+                    Seen(at, "event", publisher, hearer, f"{topic}.events", header.type, topic)
+                )
+
+    async def _look_up(self, stream: str, sequence: int) -> None:
+        """Read one message of a stream; what is no event (a schedule) is left out."""
+        question = msgspec.json.encode({"seq": sequence})
+        answer = await self.connection.request(
+            f"$JS.API.DIRECT.GET.{stream}", question, timeout=LOOK_UP_S
+        )
+        try:
+            self.stored[stream, sequence] = msgspec.json.decode(answer.data, type=Header)
+        except msgspec.DecodeError:
             return
-        publisher = header.source.removeprefix("/")
-        subject = f"{stream.lower()}.events"
-        self.seen.append(Seen(at, "event", publisher, hearer, subject, header.type, stream.lower()))
 
     def since(self, at: float) -> list[Seen]:
         """Return what was seen from an instant on, in order."""

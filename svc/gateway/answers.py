@@ -15,6 +15,7 @@ from litestar.routes import HTTPRoute
 
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Invalid, NotFound, Refused, Unauthenticated, Unavailable, problem
+from svc.mesh.localizer import Localizer
 
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
@@ -26,6 +27,8 @@ SECURITY_HEADERS = {
 }
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """What a client may choose as its X-Request-ID; anything else is replaced by one of ours."""
+
+LANGUAGE = re.compile(r"\s*(?P<language>[A-Za-z]{2})(-(?P<region>[A-Za-z]{2}))?\s*(;|,|$)")
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -75,9 +78,35 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def answer_of(failure: BaseException) -> Answer:
+def language_of(request: AnyRequest) -> str | None:
+    """Return the first language that the client asks for, in our form of a tag, or None."""
+    found = LANGUAGE.match(request.headers.get("accept-language", ""))
+    if found is None:
+        return None
+    language, region = found["language"].lower(), found["region"]
+    return f"{language}-{region.upper()}" if region else language
+
+
+async def title_for(
+    failure: BaseException, request: AnyRequest, localizer: Localizer
+) -> str | None:
+    """Return a problem's title in the client's language (RFC 9457, 3.1.3), or None for ours.
+
+    Localization being down costs the translation, never the answer.
+    """
+    language = language_of(request)
+    if language is None:
+        return None
+    name = failure.name if isinstance(failure, (Refused, Unavailable)) else "internal"
+    text = await localizer.text(language, "problems", name)
+    return text if text != name else None
+
+
+def answer_of(failure: BaseException, title: str | None = None) -> Answer:
     """Return the problem document of a failure; a bug becomes `internal` without its cause."""
     document = problem(failure)
+    if title is not None:
+        document["title"] = title
     status = 500
     headers: dict[str, str] = {}
     if isinstance(failure, (Refused, Unavailable)):

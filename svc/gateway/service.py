@@ -28,6 +28,7 @@ gateway = Service(
     calls=_calls(),
     reads=(identity.IDENTITY,),
     redis=True,
+    localizes=("problems",),
 )
 
 

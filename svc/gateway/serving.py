@@ -19,6 +19,7 @@ from svc.gateway.answers import (
     answer_of,
     request_id_of,
     respond,
+    title_for,
 )
 from svc.mesh.errors import Refused, Unavailable
 
@@ -48,10 +49,12 @@ def handler(gateway: Gateway, method: HttpMethod | str, path: str, work: Work) -
         try:
             answer = await work(request, request_id, headers)
         except (Refused, Unavailable) as failure:
-            answer = answer_of(failure)
+            title = await title_for(failure, request, gateway.runtime.localizer)
+            answer = answer_of(failure, title)
         except Exception as failure:
             gateway.log.exception("a request failed", path=path, correlation_id=request_id)
-            answer = answer_of(failure)
+            title = await title_for(failure, request, gateway.runtime.localizer)
+            answer = answer_of(failure, title)
         REQUESTS.labels(method, path, answer.status).inc()
         SECONDS.labels(method, path).observe(time.perf_counter() - started)
         return respond(answer, request_id, headers)

@@ -19,7 +19,7 @@ OWNED = ("jetstream/streams", "jetstream/consumers", "jetstream/buckets")
 
 def generated_files(topology: Topology | None = None) -> dict[str, str]:
     """Return the text of every generated file by its path in the checkout."""
-    topology = topology or Topology(_present())
+    topology = topology or Topology(catalogue.services())
     return {
         **broker_files(topology),
         "subjects.md": subjects_md(topology),
@@ -28,19 +28,6 @@ def generated_files(topology: Topology | None = None) -> dict[str, str]:
         **asyncapi_files(),
         **stub_files(),
     }
-
-
-def _present():  # noqa  # TEMPORARY until all twelve exist
-    from svc.mesh.service import Service
-
-    found = []
-    for name in catalogue.NAMES:
-        try:
-            found.append(catalogue.service(name))
-        except Exception as failure:
-            print("MISSING", name, repr(failure)[:200], file=sys.stderr)
-            found.append(Service(catalogue.contract(name), database=True, cache=True))
-    return found
 
 
 def stale(root: Path = ROOT) -> list[str]:

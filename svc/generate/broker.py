@@ -11,7 +11,8 @@ EVENTS_KEPT_DAYS = 30
 DEAD_KEPT_DAYS = 365
 DUPLICATE_WINDOW_S = 600
 """Longer than any relay needs to send an event again after a crash."""
-ACK_WAIT_S = 30
+ACK_WAIT_S = 10
+"""How long what a killed instance held stays with it; the living say that they are at work."""
 ACK_PENDING_MAX = 1_000
 BUCKET_BYTES_MAX = 64 * 1024 * 1024
 

@@ -135,7 +135,7 @@ STAFF = {
             "$JS.API.STREAM.MSG.GET.>",
             "$SRV.>",
         ),
-        subscribe=(">",),
+        subscribe=(">",),  # the one user that may listen to everything, and only listen
     ),
     "deploy": Permissions(publish=("$JS.API.>",), subscribe=("_INBOX.deploy.>",)),
 }

@@ -31,6 +31,8 @@ ATTEMPTS_MAX = 6
 """After so many failed attempts an event is parked; an unavailable dependency does not count."""
 BACKOFF_S = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
 PULL_EXPIRES_S = 30
+AT_WORK_S = 3.0
+"""How often the server is told of events still in work; well below the consumers' ack_wait."""
 
 
 class Consumer:
@@ -43,7 +45,7 @@ class Consumer:
         self.durable = runtime.service.name
         self.hears = {hear.event.type: hear for hear in hears}
         self.slots = SLOTS[runtime.service.lane_of(hears[0].event)]
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: dict[asyncio.Task[None], Msg] = {}
         self.tails: dict[str, asyncio.Task[None]] = {}
         self.asked = 0
         self.asked_until = 0.0
@@ -51,11 +53,13 @@ class Consumer:
         self.inbox = f"_INBOX.{self.durable}.{runtime.instance}.pull.{stream}"
         self.subscription: Subscription | None = None
         self.puller: asyncio.Task[None] | None = None
+        self.reporter: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Subscribe the delivery inbox and begin to pull."""
         self.subscription = await self.runtime.connection.subscribe(self.inbox, cb=self._delivered)
         self.puller = asyncio.create_task(self._pull())
+        self.reporter = asyncio.create_task(self._report())
 
     async def drain(self, grace_s: float) -> None:
         """Stop pulling and finish what is being worked on, for at most `grace_s` seconds."""
@@ -69,6 +73,9 @@ class Consumer:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        if self.reporter is not None:
+            self.reporter.cancel()
+            await asyncio.gather(self.reporter, return_exceptions=True)
 
     async def _pull(self) -> None:
         """Keep exactly as many events asked for as there are free slots."""
@@ -95,6 +102,18 @@ class Consumer:
             except TimeoutError:
                 continue
 
+    async def _report(self) -> None:
+        """Tell the server of events that take long, so that it gives them to nobody else."""
+        before: set[asyncio.Task[None]] = set()
+        while True:
+            await asyncio.sleep(AT_WORK_S)
+            for message in [self.tasks[task] for task in before & self.tasks.keys()]:
+                try:
+                    await message.in_progress()
+                except NatsError as failure:
+                    self.runtime.log.warning("not reported as at work", cause=str(failure))
+            before = set(self.tasks)
+
     def lost_connection(self) -> None:
         """Forget what was asked for: the server forgot it too. Called after a reconnect."""
         self.asked = 0
@@ -108,7 +127,7 @@ class Consumer:
         key = self._key(message)
         task = asyncio.create_task(self._in_order(message, self.tails.get(key)))
         self.tails[key] = task
-        self.tasks.add(task)
+        self.tasks[task] = message
         task.add_done_callback(lambda done: self._finished(key, done))
 
     def _told(self, message: Msg) -> None:
@@ -128,7 +147,7 @@ class Consumer:
             return ""
 
     def _finished(self, key: str, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
+        del self.tasks[task]
         if self.tails.get(key) is task:
             del self.tails[key]
         self.wake.set()

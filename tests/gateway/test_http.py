@@ -44,6 +44,20 @@ async def test_a_client_finds_its_request_id_in_the_answer(
     assert len(made.headers["x-request-id"]) == 36
 
 
+async def test_a_problem_has_its_title_in_the_clients_language(
+    door: httpx.AsyncClient, services: Services
+) -> None:
+    await services("localization")
+
+    async def in_german() -> bool:
+        answer = await door.get("/v1/users/me", headers={"accept-language": "de-AT,en;q=0.5"})
+        return answer.json()["title"] == "Bitte melden Sie sich an."
+
+    await until(in_german)
+    plain = await door.get("/v1/users/me")
+    assert plain.json()["title"] == "A valid access token is needed"
+
+
 @pytest.mark.parametrize("token", ["-", "nonsense", "a.b.c", "ü"])
 async def test_a_route_for_players_refuses_what_is_no_token(
     door: httpx.AsyncClient, token: str
