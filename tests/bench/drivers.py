@@ -32,6 +32,8 @@ from tests.bench.players import CURRENCY, Wanted
 WAIT_S = 10.0
 """What peers may take: as long as they need. The mesh keeps its own deadlines."""
 REFERENCE = "bench"
+CONNECTIONS = 32
+"""Of the HTTP client: with one per caller, httpx spends its time looking for a free one."""
 
 
 class Driver(Protocol):
@@ -143,7 +145,7 @@ class Http:
             base_url=f"http://{self.address}",
             timeout=WAIT_S,
             trust_env=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
         )
 
     async def ask(self, wanted: Wanted) -> None:

@@ -7,6 +7,9 @@ from statistics import median
 from tests.bench.measures import Row
 
 PGBENCH_CLIENTS = (1, 8, 32)
+TOLD = (
+    "wallet", "grpc", "grpc one statement", "http", "faststream", "pgbench", "echo", "raw", "mesh",
+)  # fmt: skip
 
 
 class Round:
@@ -112,7 +115,13 @@ def medians(rows: Sequence[Row]) -> list[Row]:
     groups: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.contender, row.in_flight), []).append(row)
-    return [_median(group) for group in groups.values()]
+    return sorted((_median(group) for group in groups.values()), key=_place)
+
+
+def _place(row: Row) -> tuple[int, str, int]:
+    """Sort the wallet and what it stands beside in the order in which they are told."""
+    place = TOLD.index(row.contender) if row.contender in TOLD else len(TOLD)
+    return place, row.contender, row.in_flight
 
 
 def _median(group: Sequence[Row]) -> Row:
