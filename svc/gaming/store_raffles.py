@@ -94,9 +94,10 @@ async def lock_raffle(tx: Tx, raffle_id: str) -> StoredRaffle | None:
 
 
 async def raffles_due(tx: Tx, now: datetime) -> list[str]:
-    """Return the open raffles whose time has come."""
+    """Lock and return the open raffles whose time has come, but those being drawn just now."""
     rows = await tx.fetch(
-        "SELECT raffle_id FROM raffles WHERE status = 'open' AND draws_at <= $1 ORDER BY raffle_id",
+        """SELECT raffle_id FROM raffles WHERE status = 'open' AND draws_at <= $1
+           ORDER BY raffle_id FOR UPDATE SKIP LOCKED""",
         now,
     )
     return [row["raffle_id"] for row in rows]
