@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from tests.bench.report import Results
 
 WIDTH, HEIGHT = 860, 460
-LEFT, RIGHT, TOP, BOTTOM = 70, 190, 56, 56
+LEFT, RIGHT, TOP, BOTTOM = 70, 140, 56, 56
 LINES = {
     "wallet": "betmesh wallet",
     "echo": "empty NATS echo",
-    "grpc": "gRPC, a transaction per call",
-    "http": "HTTP, a transaction per call",
-    "faststream": "FastStream, a transaction per call",
-    "pgbench": "pgbench, a statement per call",
+    "grpc": "gRPC server",
+    "http": "HTTP server",
+    "faststream": "FastStream",
+    "pgbench": "pgbench",
 }
 """The contenders in the chart, most important first, and what they are called there."""
 COLOURS = ("#0072b2", "#8c8c8c", "#d55e00", "#e69f00", "#009e73", "#cc79a7")
@@ -74,8 +74,8 @@ def svg(found: "Results") -> str:
 
 def _about(found: "Results") -> str:
     return (
-        f"medians of {found.rounds} interleaved rounds, {found.machine['cores']} cores with the "
-        f"load generator, {found.players:,} players"
+        "servers and pgbench: a transaction per call; "
+        f"medians of {found.rounds} interleaved rounds, {found.machine['cores']} cores, load included"
     )
 
 
