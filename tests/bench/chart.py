@@ -75,7 +75,7 @@ def svg(found: "Results") -> str:
 def _about(found: "Results") -> str:
     return (
         "servers and pgbench: a transaction per call; "
-        f"medians of {found.rounds} interleaved rounds, {found.machine['cores']} cores with the load"
+        f"medians of {found.rounds} interleaved rounds, {found.machine['cores']} cores, load too"
     )
 
 
