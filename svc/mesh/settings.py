@@ -36,9 +36,12 @@ class Settings(Mapping[str, str]):
         self.file = read_settings_file(self.directory / "settings.env")
 
     def __getitem__(self, name: str) -> str:
-        """Return a setting; raises MissingSetting, which names it."""
+        """Return a setting; raises MissingSetting, which names it.
+
+        A variable that is set to nothing counts as not set: an empty secret would open a door.
+        """
         for source in (self.overrides, os.environ, self.file):
-            if name in source:
+            if source.get(name):
                 return source[name]
         raise MissingSetting(
             f"{name} is not set: run `./just up` once (it writes {self.directory}/settings.env), "
