@@ -6,8 +6,10 @@ stream; `Nats-Msg-Id` lets the stream drop what was sent twice.
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from nats.errors import Error as NatsError
 
 from svc.mesh import metrics
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
 
 BATCH = 500
+"""Rows of one round, and about as many events: a row may carry many."""
+AT_ONCE = 100
+"""Events on their way to the stream at once, so that the service gets its turns too."""
 SWEEP_S = 1.0
 RELAY_LOCK = 7_201_001
 """The advisory lock of the relay, one per database."""
@@ -58,7 +63,7 @@ class Relay:
             stopping = self.stopping
             self.wake.clear()
             try:
-                while await self._publish_some() == BATCH:
+                while await self._publish_some():
                     pass
             except (NatsError, Unavailable, TimedOut, TimeoutError, OSError) as failure:
                 metrics.OUTBOX_FAILURES.labels(self.runtime.service.name).inc()
@@ -75,24 +80,39 @@ class Relay:
             except TimeoutError:
                 continue
 
-    async def _publish_some(self) -> int:
-        """Publish up to BATCH rows and delete them; returns how many there were."""
+    async def _publish_some(self) -> bool:
+        """Publish some rows and delete them; returns whether there may be more."""
         async with self.runtime.own_database().transaction(Context(self.runtime)) as tx:
             if not await tx.fetchval("SELECT EXISTS (SELECT FROM mesh_outbox)"):
-                return 0
+                return False
             await tx.execute("SELECT pg_advisory_xact_lock($1)", RELAY_LOCK)
             rows = await tx.fetch(
-                "SELECT position, event_id, subject, body FROM mesh_outbox"
-                " ORDER BY position LIMIT $1",
+                "SELECT position, event_id, subject, body, events FROM ("
+                "SELECT *, sum(coalesce(events, 1)) OVER (ORDER BY position) AS total FROM"
+                " (SELECT * FROM mesh_outbox ORDER BY position LIMIT $1) AS ahead) AS taken"
+                " WHERE total - coalesce(events, 1) < $1 ORDER BY position",
                 BATCH,
             )
-            await asyncio.gather(*(self._publish(row) for row in rows))
+            events = [event for row in rows for event in events_of(row)]
+            for start in range(0, len(events), AT_ONCE):
+                await asyncio.gather(
+                    *(self._publish(*event) for event in events[start : start + AT_ONCE])
+                )
             await tx.execute(
                 "DELETE FROM mesh_outbox WHERE position = ANY($1::bigint[])",
                 [row["position"] for row in rows],
             )
-        return len(rows)
+        return len(events) >= BATCH
 
-    async def _publish(self, row: Any) -> None:
-        await self.runtime.publish_now(row["subject"], row["body"], str(row["event_id"]))
-        metrics.PUBLISHED.labels(self.runtime.service.name, row["subject"]).inc()
+    async def _publish(self, subject: str, body: bytes, event_id: str) -> None:
+        await self.runtime.publish_now(subject, body, event_id)
+        metrics.PUBLISHED.labels(self.runtime.service.name, subject).inc()
+
+
+def events_of(row: Any) -> Iterator[tuple[str, bytes, str]]:
+    """Yield subject, body and id of each event that a row of the outbox carries."""
+    if row["events"] is None:
+        yield row["subject"], row["body"], str(row["event_id"])
+        return
+    for event_id, body in msgspec.msgpack.decode(row["body"], type=list[tuple[str, bytes]]):
+        yield row["subject"], body, event_id
