@@ -48,6 +48,12 @@ check:
     python -m svc generate --check
     just --fmt --check --unstable
 
+# Measure the wallet beside what it replaces: just bench wallet [--quick] [--only NAME...]
+[group('change it')]
+[no-exit-message]
+bench *args:
+    @python -m tests.bench {{ args }}
+
 # Format everything
 [group('change it')]
 fmt:

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from svc.mesh.contract import Call, Contract, Event, Live, Route
 from svc.mesh.errors import Conflict, Forbidden, IdempotencyMismatch, NotFound, Refused
 from svc.mesh.types import (
+    NO_ZERO,
     Amount,
     AmountOrZero,
     Currency,
@@ -22,7 +23,8 @@ from svc.mesh.types import (
     Request,
 )
 
-GameId = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+GameId = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$(?!\n)")]
+ClientSeed = Annotated[str, Meta(min_length=1, max_length=128, pattern=NO_ZERO)]
 SessionStatus = Literal["open", "closed"]
 
 
@@ -93,7 +95,7 @@ class OpenSession(Request, frozen=True, kw_only=True):
 
     user_id: Id
     game_id: GameId
-    client_seed: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    client_seed: ClientSeed | None = None
 
 
 class SessionOpened(Reply, frozen=True, kw_only=True):

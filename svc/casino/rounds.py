@@ -283,11 +283,16 @@ async def sweep(context: Context) -> None:
     async with context.transaction() as tx:
         before = context.now() - ABANDONED_AFTER
         left = await store.unfinished_rounds(tx, before, SWEEP_MAX)
-    try:
-        for unfinished in left:
-            if unfinished.free_spin:
-                await settle(unfinished, context)
-            else:
-                await give_back(unfinished, context)
-    except Unavailable as failure:
-        context.log.warning("sweep interrupted, the next goes on", cause=failure.detail)
+    away: set[bool] = set()
+    for unfinished in left:
+        if unfinished.free_spin in away:
+            continue
+        try:
+            await (settle if unfinished.free_spin else give_back)(unfinished, context)
+        except Unavailable as failure:
+            # Who is away for spins (marketing) holds up no stakes (wallet), nor the reverse.
+            away.add(unfinished.free_spin)
+            context.log.warning("sweep goes on later", cause=failure.detail)
+        except Exception:
+            # A round that cannot be finished must not keep those behind it waiting.
+            context.log.exception("a round cannot be finished", round=unfinished.round_id)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from svc.mesh.wire import caller_of
 
@@ -56,10 +57,24 @@ class Wiretap:
         default_factory=list[tuple[float, str, str, int]]
     )
 
+    subscriptions: list[Subscription] = field(default_factory=list[Subscription])
+
     async def start(self) -> None:
         """Begin to listen."""
         for subject in HEARD:
-            await self.connection.subscribe(subject, cb=self._hear, pending_msgs_limit=-1)
+            self.subscriptions.append(
+                await self.connection.subscribe(subject, cb=self._hear, pending_msgs_limit=-1)
+            )
+        await self.connection.flush()
+
+    async def stop(self) -> None:
+        """Listen no longer.
+
+        While somebody listens to a call's subject, the server cannot say that nobody answers it:
+        callers of a stopped service then wait for their deadline.
+        """
+        while self.subscriptions:
+            await self.subscriptions.pop().unsubscribe()
         await self.connection.flush()
 
     async def _hear(self, message: Msg) -> None:

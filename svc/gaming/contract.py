@@ -20,6 +20,7 @@ from svc.mesh.types import (
     LocaleTag,
     Reply,
     Request,
+    ShortText,
 )
 
 PrizeKind = Literal["jackpot", "raffle", "tournament"]
@@ -124,7 +125,7 @@ class Tournaments(Reply, frozen=True, kw_only=True):
 class LeaderboardOf(Request, frozen=True, kw_only=True):
     """The best of one tournament."""
 
-    tournament_id: str
+    tournament_id: ShortText
     limit: Limit = 20
 
 
@@ -150,14 +151,14 @@ class Leaderboard(Reply, frozen=True, kw_only=True):
 class DrawRaffle(Request, frozen=True, kw_only=True):
     """An operator draws a raffle now."""
 
-    raffle_id: str
+    raffle_id: ShortText
     actor_id: Id | None = None
 
 
 class CloseTournament(Request, frozen=True, kw_only=True):
     """An operator closes a tournament now and its prizes are paid."""
 
-    tournament_id: str
+    tournament_id: ShortText
     actor_id: Id | None = None
 
 

@@ -15,6 +15,10 @@ from svc.gaming.contract import (
 from svc.mesh.database import Tx
 from svc.mesh.errors import Conflict, NotFound
 from svc.payment import contract as payment
+from svc.scheduler import contract as scheduler
+
+DRAW_JOB = "draw-raffle"
+"""Wakes gaming at the very second of a draw; should it be lost, the job of each minute draws."""
 
 
 async def open_raffle(tx: Tx, currency: str) -> None:
@@ -35,7 +39,12 @@ async def open_raffle(tx: Tx, currency: str) -> None:
         server_seed=server_seed,
         commitment=rules.seed_commitment(server_seed),
     )
-    await store_raffles.insert_raffle(tx, raffle, now)
+    if not await store_raffles.insert_raffle(tx, raffle, now):
+        return
+    wake = scheduler.JobRequested(
+        service="gaming", name=DRAW_JOB, key=raffle.raffle_id, at=draws_at
+    )
+    await tx.publish(scheduler.JOB_REQUESTED, wake, subject=f"gaming.{DRAW_JOB}")
 
 
 async def take_deposit(tx: Tx, paid: payment.PaymentSuccess) -> bool:
@@ -98,7 +107,11 @@ async def draw(tx: Tx, raffle_id: str) -> list[Place]:
     held = Counter(holders.values())
     winners = rules.draw_winners(raffle_id, tickets, raffle.server_seed, raffle.winners_wanted)
     list_hash = rules.list_hash(tickets)
-    await store_raffles.mark_drawn(tx, raffle_id, list_hash, tx.context.now())
+    now = tx.context.now()
+    await store_raffles.mark_drawn(tx, raffle_id, list_hash, now)
+    if now < raffle.draws_at:
+        given_up = scheduler.JobCancelled(service="gaming", name=DRAW_JOB, key=raffle_id)
+        await tx.publish(scheduler.JOB_CANCELLED, given_up, subject=f"gaming.{DRAW_JOB}")
     drawn = RaffleDrawn(
         raffle_id=raffle_id,
         tickets=len(tickets),

@@ -67,11 +67,11 @@ gaming = Service(
         Hear(
             scheduler.JOB_DUE,
             "draw and close what has ended, open what comes next",
-            lambda data: data.service == "gaming" and data.name == TURN_OVER,
+            lambda data: data.service == "gaming" and data.name in {TURN_OVER, raffles.DRAW_JOB},
         ),
     ),
     calls=(identity.AUTHORIZE,),
-    asks=(scheduler.JOB_REQUESTED,),
+    asks=(scheduler.JOB_REQUESTED, scheduler.JOB_CANCELLED),
     database=True,
     cache=True,
     redis=True,

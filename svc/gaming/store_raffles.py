@@ -53,9 +53,9 @@ def to_deposit(row: Record | None) -> Deposit:
     return Deposit(**values)
 
 
-async def insert_raffle(tx: Tx, new: StoredRaffle, now: datetime) -> None:
-    """Open a raffle, unless its currency has an open one."""
-    await tx.execute(
+async def insert_raffle(tx: Tx, new: StoredRaffle, now: datetime) -> bool:
+    """Open a raffle; False when its currency has an open one."""
+    tag = await tx.execute(
         """INSERT INTO raffles (raffle_id, currency, prize, winners_wanted, opened_at, draws_at,
                server_seed, commitment)
            VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING""",
@@ -68,6 +68,7 @@ async def insert_raffle(tx: Tx, new: StoredRaffle, now: datetime) -> None:
         new.server_seed,
         new.commitment,
     )
+    return tag == "INSERT 0 1"
 
 
 async def count_raffles(tx: Tx, week: str) -> int:
@@ -94,9 +95,10 @@ async def lock_raffle(tx: Tx, raffle_id: str) -> StoredRaffle | None:
 
 
 async def raffles_due(tx: Tx, now: datetime) -> list[str]:
-    """Return the open raffles whose time has come."""
+    """Lock and return the open raffles whose time has come, but those being drawn just now."""
     rows = await tx.fetch(
-        "SELECT raffle_id FROM raffles WHERE status = 'open' AND draws_at <= $1 ORDER BY raffle_id",
+        """SELECT raffle_id FROM raffles WHERE status = 'open' AND draws_at <= $1
+           ORDER BY raffle_id FOR UPDATE SKIP LOCKED""",
         now,
     )
     return [row["raffle_id"] for row in rows]

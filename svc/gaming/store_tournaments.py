@@ -110,10 +110,13 @@ async def running_tournaments(tx: Tx) -> list[str]:
 
 
 async def tournaments_due(tx: Tx, before: datetime) -> list[str]:
-    """Return the running tournaments that ended before an instant."""
+    """Lock and return the running tournaments that ended before an instant.
+
+    Those that somebody works on just now are left to the next minute.
+    """
     rows = await tx.fetch(
         """SELECT tournament_id FROM tournaments WHERE status = 'running' AND ends_at <= $1
-           ORDER BY tournament_id""",
+           ORDER BY tournament_id FOR UPDATE SKIP LOCKED""",
         before,
     )
     return [row["tournament_id"] for row in rows]

@@ -150,7 +150,9 @@ async def start(gateway: Gateway) -> None:
     try:
         _listen(server, gateway, f"{host}:{port}")
     except RuntimeError as failure:
-        raise Unavailable(f"port {port} (GATEWAY_GRPC_PORT) is taken") from failure
+        raise Unavailable(
+            f"port {port} is taken; set GATEWAY_GRPC_PORT to another one, or stop what holds it"
+        ) from failure
     await server.start()
 
     async def close() -> None:

@@ -22,7 +22,9 @@ SERVICES = (
 KycStatus = Literal["none", "pending", "verified", "rejected", "expired"]
 Password = Annotated[str, Meta(min_length=10, max_length=128, description="10 to 128 characters")]
 Email = Annotated[str, Meta(min_length=3, max_length=254, description="An e-mail address")]
-Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164: +4915112345678")]
+Phone = Annotated[
+    str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164: +4915112345678")
+]
 OpaqueText = Annotated[str, Meta(min_length=1, max_length=255)]
 Period = Literal["day", "week", "month"]
 LimitKind = Literal["deposit", "loss", "stake"]

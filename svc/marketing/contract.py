@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from svc.mesh.contract import Call, Contract, Event, Route
 from svc.mesh.errors import Forbidden, NotFound, Refused
-from svc.mesh.types import AmountOrZero, Currency, EventData, Id, Reply, Request
+from svc.mesh.types import AmountOrZero, Currency, EventData, Id, Reply, Request, ShortText
 
 BonusKind = Literal["cash", "bonus", "free_spins"]
 BonusStatus = Literal["active", "completed", "expired", "forfeited"]
@@ -71,7 +71,7 @@ class ConsumeSpin(Request, frozen=True, kw_only=True):
     """Use one spin chance up; the same spin_id again is the same spin."""
 
     user_id: Id
-    game_id: str
+    game_id: ShortText
     spin_id: Id
 
 

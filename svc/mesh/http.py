@@ -1,7 +1,5 @@
 """The small HTTP side of every service: health, readiness, metrics, and its own routes if any."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -44,20 +42,11 @@ def own_module(name: str) -> Any | None:
 
 
 def application(runtime: Runtime) -> Litestar:
-    """Return the ASGI application of a service: its lifespan is the service's own.
+    """Return the ASGI application of a service; process.py starts the service before it serves.
 
     A service's `http` module may have `routes`, a list or a function of the context, and
     `application_options(context)`, more arguments for Litestar; routes of its own replace ours.
     """
-
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncGenerator[None]:
-        await runtime.start()
-        try:
-            yield
-        finally:
-            await runtime.stop()
-
     module = own_module(runtime.service.name)
     routes: Any = getattr(module, "routes", [])
     found: Any = routes(runtime.context()) if callable(routes) else routes
@@ -68,4 +57,4 @@ def application(runtime: Runtime) -> Litestar:
     health = [route for route in health_routes(runtime) if not route.paths & taken]
     options.setdefault("openapi_config", None)
     options.setdefault("logging_config", None)
-    return Litestar(route_handlers=[*health, *own], lifespan=[lifespan], **options)
+    return Litestar(route_handlers=[*health, *own], **options)

@@ -11,7 +11,7 @@ import uvicorn
 import uvloop
 
 from svc.mesh import log
-from svc.mesh.errors import DeclarationError, Unavailable
+from svc.mesh.errors import DeclarationError, Refused, Unavailable
 from svc.mesh.http import application
 from svc.mesh.runtime import Runtime
 from svc.mesh.service import Service
@@ -22,6 +22,10 @@ BODY_LIMIT_BYTES = 4 * 1024 * 1024
 
 class PortTaken(Exception):
     """A port is in use; the text names the variable that moves it."""
+
+
+EXPECTED = (DeclarationError, MissingSetting, PortTaken, Refused, Unavailable)
+"""Failures of a start that a sentence explains; anything else is a bug."""
 
 
 class Server(uvicorn.Server):
@@ -76,7 +80,7 @@ class Process:
             loop="none",
             http="httptools",
             ws="websockets-sansio",
-            lifespan="on",
+            lifespan="off",  # the services start before their doors open, and end after them
             access_log=False,
             log_config=None,
             server_header=False,
@@ -91,29 +95,51 @@ class Process:
         self.servers.append(Server(config))
 
     async def start(self) -> None:
-        """Start all services and wait until each is ready.
+        """Start all services, then open their HTTP; returns when all of it is ready.
 
-        Raises Unavailable when one cannot start; the others are stopped again.
+        Raises Unavailable that says in a sentence which service cannot start and why; the others
+        are stopped again.
         """
+        outcomes = await asyncio.gather(
+            *(runtime.start() for runtime in self.runtimes), return_exceptions=True
+        )
+        failed = [
+            self._why(runtime, outcome)
+            for runtime, outcome in zip(self.runtimes, outcomes, strict=True)
+            if isinstance(outcome, BaseException)
+        ]
+        if failed:
+            await self.stop()
+            raise Unavailable("; ".join(failed))
         for server, listener in zip(self.servers, self.sockets, strict=True):
             self.tasks.append(asyncio.create_task(server.serve(sockets=[listener])))
         while not all(server.started for server in self.servers):
-            done = [task for task in self.tasks if task.done()]
-            if done:
-                names = [
-                    runtime.service.name
-                    for runtime, task in zip(self.runtimes, self.tasks, strict=True)
-                    if task.done()
-                ]
+            if any(task.done() for task in self.tasks):
                 await self.stop()
-                raise Unavailable(f"{', '.join(names)} did not start; the log above says why")
+                raise Unavailable("HTTP did not start; the log above says why")
             await asyncio.sleep(0.01)
 
+    @staticmethod
+    def _why(runtime: Runtime, failure: BaseException) -> str:
+        """Return why a service did not start; only a bug is worth a traceback, in the log."""
+        if isinstance(failure, EXPECTED):
+            return f"{runtime.service.name} cannot start: {failure}"
+        runtime.log.error("the start failed", exc_info=failure)
+        return f"{runtime.service.name} did not start; the log above says why"
+
     async def stop(self) -> None:
-        """Drain and stop all services."""
+        """Close the doors, then drain and stop all services."""
         for server in self.servers:
             server.should_exit = True
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        for listener in self.sockets:
+            listener.close()
+        outcomes = await asyncio.gather(
+            *(runtime.stop() for runtime in self.runtimes), return_exceptions=True
+        )
+        for runtime, outcome in zip(self.runtimes, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                runtime.log.error("the end failed", exc_info=outcome)
 
 
 async def serve(services: list[Service], settings: Settings) -> None:
@@ -143,7 +169,7 @@ def main(names: list[str], load: Loader) -> int:
     try:
         services = [load(name) for name in names]
         uvloop.run(serve(services, settings))
-    except (DeclarationError, MissingSetting, PortTaken, Unavailable) as failure:
+    except EXPECTED as failure:
         print(f"{' '.join(names)}: {failure}", file=sys.stderr)
         return 1
     return 0

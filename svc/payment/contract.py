@@ -15,7 +15,7 @@ from svc.mesh.types import Amount, Currency, Empty, EventData, Id, IdempotencyKe
 PaymentStatus = Literal["pending", "succeeded", "failed", "refunded"]
 WithdrawalStatus = Literal["pending", "submitted", "paid", "failed", "cancelled"]
 Method = Annotated[
-    str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="The provider's payment method")
+    str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)", description="The provider's payment method")
 ]
 
 

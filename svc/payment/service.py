@@ -9,7 +9,7 @@ from svc.mesh.context import Context
 from svc.mesh.contract import RawMessage
 from svc.mesh.database import Tx
 from svc.mesh.envelope import CloudEvent
-from svc.mesh.errors import NotFound, Refused, Unavailable
+from svc.mesh.errors import NotFound, Unavailable
 from svc.mesh.service import Hear, Service
 from svc.mesh.types import UUID_PATTERN, Empty
 from svc.notification import contract as notification
@@ -243,7 +243,7 @@ async def refresh_refunded(event: CloudEvent[PaymentRefunded], context: Context)
 async def confirmation_arrived(
     event: CloudEvent[notification.NotificationDelivered], tx: Tx, _context: Context
 ) -> None:
-    if re.match(UUID_PATTERN, event.data.cause):
+    if re.fullmatch(UUID_PATTERN, event.data.cause):
         await store_deposits.confirmed(tx, event.data.cause, "delivered")
 
 
@@ -252,7 +252,7 @@ async def confirmation_lost(
     event: CloudEvent[notification.NotificationFailed], tx: Tx, context: Context
 ) -> None:
     """One channel that failed is no loss where another one delivered."""
-    if not re.match(UUID_PATTERN, event.data.cause):
+    if not re.fullmatch(UUID_PATTERN, event.data.cause):
         return
     deposit_id = await store_deposits.confirmed(tx, event.data.cause, "failed")
     if deposit_id is not None:
@@ -279,5 +279,6 @@ async def sweep(_event: CloudEvent[scheduler.JobDue], context: Context) -> None:
                 # The others of this kind would wait for the same: they come first next time.
                 context.log.warning("sweep goes on later", id=each, cause=str(failure))
                 break
-            except (Refused, provider.Rejected):
+            except Exception:
+                # What cannot go on must not keep those behind it waiting; its next try is later.
                 context.log.exception("cannot go on", id=each)

@@ -135,7 +135,7 @@ async def _deposit_of(tx: Tx, provider_id: str, metadata: dict[str, str]) -> str
     if found := await store_deposits.id_of(tx, provider_id):
         return found[0]
     named = metadata.get("deposit_id", "")
-    row = await store_deposits.lock(tx, named) if re.match(UUID_PATTERN, named) else None
+    row = await store_deposits.lock(tx, named) if re.fullmatch(UUID_PATTERN, named) else None
     return named if row and row.provider_id in {None, provider_id} else None
 
 
@@ -156,7 +156,7 @@ async def _intent(tx: Tx, what: str, intent: provider.Intent) -> State:
 async def _payout(tx: Tx, payout: provider.Payout) -> tuple[State, str | None]:
     withdrawal_id = await store_withdrawals.id_of(tx, payout.id)
     named = payout.metadata.get("withdrawal_id", "")
-    if withdrawal_id is None and re.match(UUID_PATTERN, named):
+    if withdrawal_id is None and re.fullmatch(UUID_PATTERN, named):
         row = await store_withdrawals.find(tx, named)
         withdrawal_id = named if row and row.provider_id in {None, payout.id} else None
     if withdrawal_id is None:

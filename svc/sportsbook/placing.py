@@ -105,6 +105,9 @@ async def sweep(context: Context) -> None:
         except Unavailable:
             context.log.warning("the wallet is away, pending bets wait", waiting=len(waiting))
             return
+        except Exception:
+            # A bet that cannot be finished must not keep those behind it waiting.
+            context.log.exception("a pending bet cannot be finished", bet_id=bet.bet_id)
 
 
 def stored_refusal(bet: BetRow) -> Refused:

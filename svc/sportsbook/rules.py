@@ -6,7 +6,7 @@ of its legs (Wikipedia, "Mathematics of bookmaking"); the odds policies are thos
 """
 
 from datetime import datetime, timedelta
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN, Context, Decimal
 from fractions import Fraction
 from typing import Literal
 
@@ -35,6 +35,8 @@ Key = tuple[str, int, str, str]
 PREMATCH_PRODUCERS = frozenset({3})
 OVER: frozenset[EventStatus] = frozenset({"ended", "closed", "cancelled", "abandoned"})
 SHOWN_PLACES = Decimal("0.000001")
+EXACT = Context(prec=200, rounding=ROUND_DOWN)
+"""Twenty legs of six digits make 120: the usual 28 would lose some, or refuse to write them."""
 HALF = Fraction(1, 2)
 
 
@@ -167,14 +169,14 @@ def total_odds(odds: list[Decimal]) -> Decimal:
     for each in odds:
         product *= Fraction(each)
     units = product / Fraction(SHOWN_PLACES)
-    return Decimal(units.numerator // units.denominator) * SHOWN_PLACES
+    return EXACT.multiply(Decimal(units.numerator // units.denominator), SHOWN_PLACES)
 
 
 def odds_text(odds: Decimal) -> str:
     """Return odds as plain decimal text with at least two and at most six places."""
     if odds.as_tuple().exponent == -2:  # noqa: PLR2004 - as nearly all odds are written
         return f"{odds:f}"
-    text = f"{odds.quantize(SHOWN_PLACES, ROUND_DOWN):f}".rstrip("0")
+    text = f"{odds.quantize(SHOWN_PLACES, context=EXACT):f}".rstrip("0")
     whole, _, places = text.partition(".")
     return f"{whole}.{places:0<2}"
 

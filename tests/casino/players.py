@@ -52,19 +52,21 @@ async def new_player(operator: Operator, amount: int, currency: str = "EUR") -> 
     return user_id
 
 
-async def balance_becomes(operator: Operator, user_id: str, amount: int) -> None:
-    """Wait until a wallet's cash is an amount."""
-    seen: list[int] = []
+async def balance_becomes(
+    operator: Operator, user_id: str, cash: int, *, bonus: int | None = None
+) -> None:
+    """Wait until a wallet's cash is an amount, and its bonus money too where one is given."""
+    seen: list[wallet.Balance] = []
 
     async def holds() -> bool:
         try:
             balance = await operator.call(wallet.BALANCE, wallet.BalanceOf(user_id=user_id))
         except NotFound:
             return False
-        seen.append(balance.cash)
-        return balance.cash == amount
+        seen.append(balance)
+        return balance.cash == cash and bonus in {None, balance.bonus}
 
     try:
-        await eventually(holds, f"cash is {amount}")
+        await eventually(holds, f"cash is {cash}, bonus {bonus}")
     except AssertionError as late:
         raise AssertionError(f"{late}, it was {seen[-1:]}") from None

@@ -3,7 +3,7 @@
 import pytest
 
 from svc.casino.contract import OPEN_SESSION, PLAY_ROUND, NoSpinsLeft, OpenSession, PlayRound
-from svc.marketing import contract as marketing
+from svc.marketing import contract as marketing, rules
 from svc.mesh.clock import new_id
 from tests.casino.players import balance_becomes, eventually, new_player
 from tests.support.mesh import Operator, Services
@@ -43,4 +43,4 @@ async def test_the_welcome_spins_pay_for_slots_until_none_is_left(
     assert await remaining() == 0
     with pytest.raises(NoSpinsLeft):
         await spin()
-    await balance_becomes(operator, user_id, won)
+    await balance_becomes(operator, user_id, 0, bonus=rules.WELCOME_BONUS.amount + won)

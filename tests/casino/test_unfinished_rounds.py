@@ -22,7 +22,7 @@ from svc.casino.contract import (
 )
 from svc.marketing import contract as marketing
 from svc.mesh.clock import SystemClock, new_id
-from svc.mesh.errors import Conflict, TimedOut, Unavailable
+from svc.mesh.errors import Conflict, Invalid, Unavailable
 from svc.scheduler import contract as scheduler
 from svc.wallet import contract as wallet
 from tests.casino.players import balance_becomes, eventually, new_player
@@ -49,8 +49,11 @@ async def silent_wallet(platform: Platform, services: Services) -> AsyncGenerato
 
         await connection.subscribe(wallet.DEDUCT_BALANCE.subject, queue="wallet", cb=hear)
         await connection.flush()
-        yield
-    await services("wallet")
+        try:
+            yield
+        finally:
+            await connection.drain()
+            await services("wallet")
 
 
 async def a_round(operator: Operator, user_id: str, **changes: Any) -> PlayRound:
@@ -104,7 +107,7 @@ async def test_a_silent_wallet_leaves_the_round_pending_and_the_same_request_fin
     user_id = await new_player(operator, 10_000)
     request = await a_round(operator, user_id)
     async with silent_wallet(platform, services):
-        with pytest.raises(TimedOut):
+        with pytest.raises(Unavailable):
             await operator.call(PLAY_ROUND, request)
         assert (await stored(platform, request))["status"] == "pending"
     played = await operator.call(PLAY_ROUND, request)
@@ -134,7 +137,7 @@ async def test_a_stake_that_the_wallet_took_while_nobody_heard_it_is_given_back(
     user_id = await new_player(operator, 10_000)
     request = await a_round(operator, user_id)
     async with silent_wallet(platform, services):
-        with pytest.raises(TimedOut):
+        with pytest.raises(Unavailable):
             await operator.call(PLAY_ROUND, request)
     pending = await stored(platform, request)
     taken = wallet.Transfer(
@@ -160,7 +163,7 @@ async def test_a_closing_session_gives_pending_stakes_back_since_its_seed_is_pub
     user_id = await new_player(operator, 10_000)
     request = await a_round(operator, user_id)
     async with silent_wallet(platform, services):
-        with pytest.raises(TimedOut):
+        with pytest.raises(Unavailable):
             await operator.call(PLAY_ROUND, request)
     closed = await operator.call(
         CLOSE_SESSION, SessionOf(user_id=user_id, session_id=request.session_id)
@@ -226,7 +229,7 @@ async def test_a_free_spin_stakes_nothing_and_pays_winnings(
                 PLAY_ROUND, msgspec.structs.replace(request, idempotency_key=new_id())
             )
     assert played.outcome["stake"] == 50
-    await balance_becomes(operator, user_id, 1_000 + played.payout)
+    await balance_becomes(operator, user_id, 1_000, bonus=played.payout)
     over = await operator.heard(
         CASINO_PAYOUT_COMPLETE, lambda data: data.round_id == played.round_id
     )
@@ -250,7 +253,40 @@ async def test_a_free_spin_that_was_interrupted_is_played_by_the_sweep(
     if marketing_ran:
         await services("marketing")
     played = await operator.call(PLAY_ROUND, request)
-    await balance_becomes(operator, user_id, 1_000 + played.payout)
+    await balance_becomes(operator, user_id, 1_000, bonus=played.payout)
+
+
+async def test_a_free_spin_that_waits_for_marketing_holds_up_no_stake(
+    operator: Operator, platform: Platform, services: Services
+) -> None:
+    spinner, player = await new_player(operator, 1_000), await new_player(operator, 10_000)
+    spin = await a_round(operator, spinner, choice={**DICE, "free_spin": True})
+    request = await a_round(operator, player)
+    await services.stop("wallet")
+    for one in (spin, request):
+        with pytest.raises(Unavailable):
+            await operator.call(PLAY_ROUND, one)
+    await services("wallet")
+    async with platform.database("casino") as connection:
+        await connection.execute(
+            "UPDATE rounds SET placed_at = placed_at - interval '1 hour' WHERE user_id = $1",
+            spinner,
+        )
+    await sweep(platform, operator, request)
+    await becomes(platform, request, "rejected")
+    assert (await stored(platform, spin))["status"] == "pending"
+    async with spins_left(platform, services, 1):
+        await sweep(platform, operator, spin)
+        await becomes(platform, spin, "played")
+
+
+async def test_a_client_seed_that_no_database_keeps_is_refused(operator: Operator) -> None:
+    with pytest.raises(Invalid, match=r"client_seed"):
+        await operator.call(
+            OPEN_SESSION, OpenSession(user_id=new_id(), game_id="dice", client_seed="a\0b")
+        )
+    with pytest.raises(Invalid, match=r"game_id"):
+        await operator.call(OPEN_SESSION, OpenSession(user_id=new_id(), game_id="dice\n"))
 
 
 async def test_an_abandoned_round_is_only_swept_once_nobody_can_wait_for_it(

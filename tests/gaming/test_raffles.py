@@ -5,7 +5,7 @@ Each test plays in a currency of its own, which gets its pot, raffle and tournam
 
 import pytest
 
-from svc.gaming import rules
+from svc.gaming import raffles, rules
 from svc.gaming.contract import (
     DRAW_RAFFLE,
     PRIZE_AWARDED,
@@ -13,9 +13,11 @@ from svc.gaming.contract import (
     RAFFLE_TICKETS_ISSUED,
     DrawRaffle,
 )
-from svc.mesh.clock import new_id
+from svc.mesh.clock import SystemClock, new_id
 from svc.mesh.errors import Conflict, NotFound
 from svc.payment import contract as payment
+from svc.scheduler import contract as scheduler
+from tests.casino.players import eventually
 from tests.gaming.feeds import (
     bet,
     deposit,
@@ -68,6 +70,48 @@ async def test_a_raffle_gives_tickets_for_deposits_and_its_draw_can_be_checked(
         await operator.call(DRAW_RAFFLE, DrawRaffle(raffle_id=open_raffle.raffle_id))
     with pytest.raises(NotFound):
         await operator.call(DRAW_RAFFLE, DrawRaffle(raffle_id="raffle-of-nobody"))
+
+
+async def test_a_draw_by_staff_gives_the_job_of_its_time_up(
+    operator: Operator, services: Services, currency: str
+) -> None:
+    await services("scheduler")
+
+    async def scheduled(key: str) -> bool:
+        jobs = await operator.call(scheduler.JOBS, scheduler.JobsOf())
+        return any(job.name == raffles.DRAW_JOB and job.key == key for job in jobs.items)
+
+    await deposit(operator, new_id(), 1_000, currency)
+    raffle_id = (await raffle_with(operator, currency, 1)).raffle_id
+    await eventually(lambda: scheduled(raffle_id), "the draw has a job")
+
+    await operator.call(DRAW_RAFFLE, DrawRaffle(raffle_id=raffle_id))
+
+    async def given_up() -> bool:
+        return not await scheduled(raffle_id)
+
+    await eventually(given_up, "the draw has no job any more")
+
+
+async def test_the_job_of_a_draw_draws_what_is_due_and_only_that(
+    operator: Operator, platform: Platform, currency: str
+) -> None:
+    await deposit(operator, new_id(), 1_000, currency)
+    raffle_id = (await raffle_with(operator, currency, 1)).raffle_id
+    async with platform.database("gaming") as connection:
+        await connection.execute(
+            "UPDATE raffles SET draws_at = now() WHERE raffle_id = $1", raffle_id
+        )
+    due = scheduler.JobDue(
+        service="gaming", name=raffles.DRAW_JOB, key=raffle_id, due_at=SystemClock().now(),
+        payload={},
+    )  # fmt: skip
+    await operator.publish(scheduler.JOB_DUE, due, subject="gaming.draw-raffle")
+    await operator.heard(RAFFLE_DRAWN, lambda data: data.raffle_id == raffle_id)
+    cancelled = await operator.all_heard(
+        scheduler.JOB_CANCELLED, lambda data: data.key == raffle_id
+    )
+    assert cancelled == []
 
 
 async def test_a_refunded_deposit_loses_its_tickets_before_or_after_it_is_heard(

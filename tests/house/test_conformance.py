@@ -1,6 +1,6 @@
 """The diagram, the declarations, the broker's permissions: the same, arrow by arrow.
 
-What is observed on the wire is compared in tests/journeys/test_flows.py, with everything running.
+What is observed on the wire is compared in tests/journeys/test_arrows.py, with everything running.
 """
 
 from dataclasses import replace

@@ -14,7 +14,11 @@ from svc.platform.ports import free_ports
 from svc.platform.servers import forget, running_servers
 from tests.journeys.world import Platform
 
-FAST = {"BETRADAR_ALIVE_S": "2"}
+FAST = {
+    "BETRADAR_ALIVE_S": "2",
+    **{f"RATE_LIMIT_{kind}": "100000/100000" for kind in ("PLAYER", "PUBLIC", "CREDENTIALS")},
+}
+"""Heartbeats come sooner, and tests may knock more often than any client."""
 
 
 @pytest.fixture(scope="session")

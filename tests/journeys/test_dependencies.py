@@ -1,6 +1,7 @@
 """The diagram's table of dependencies, a row a test: what may be down, and what then happens."""
 
 import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -10,6 +11,15 @@ from svc.demo.flows import World
 from svc.mesh.clock import new_id
 from tests.journeys.load import Load, open_match
 from tests.journeys.world import Platform, audit, deposited, new_player, operator
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def unobserved(whole: Platform) -> AsyncGenerator[None]:
+    """Let nobody listen meanwhile, so that the server can say at once that a service is away."""
+    await whole.wiretap.stop()
+    yield
+    await whole.wiretap.start()
+
 
 DEADLINE_S = 9.0
 """The longest deadline of the calls below (withdrawals), and a second for the way."""

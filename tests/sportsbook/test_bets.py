@@ -328,3 +328,14 @@ async def test_text_that_the_database_cannot_hold_is_invalid_and_no_failure(
     leg = msgspec.structs.replace(match.leg(), **{field: value})
     with pytest.raises(Invalid):
         await operator.call(PLACE_BET, player.slip(leg))
+
+
+async def test_an_accumulator_of_twenty_long_shots_is_taken(
+    player: Player, operator: Operator
+) -> None:
+    matches = [Match(operator) for _ in range(20)]
+    for match in matches:
+        await match.odds({(1, ""): {"1": "13.00"}})
+    answer = await player.bets(*(match.leg("13.00") for match in matches))
+    assert answer.odds == "19004963774880799438801.00"
+    assert await player.cash() == 9000

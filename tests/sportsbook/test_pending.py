@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from svc.mesh.clock import new_id
-from svc.mesh.errors import Conflict, TimedOut, Unavailable
+from svc.mesh.errors import Conflict, Unavailable
 from svc.sportsbook.contract import BET_PLACED, LIST_BETS, PLACE_BET, BetsOf, PlaceBet
 from svc.wallet import contract as wallet
 from tests.sportsbook.match import Match
@@ -105,7 +105,7 @@ async def test_a_wallet_that_answers_too_late_leaves_the_bet_pending_and_is_paid
     slip = player.slip(match.leg())
     async with platform.database("wallet") as database, database.transaction():
         await database.execute("LOCK TABLE transfer IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(TimedOut, match="same Idempotency-Key"):
+        with pytest.raises(Unavailable, match="same Idempotency-Key"):
             await operator.call(PLACE_BET, slip)
     answer = await operator.call(PLACE_BET, slip)
     assert answer.status == "accepted"

@@ -192,6 +192,15 @@ def test_the_odds_of_an_accumulator_are_cut_for_show_but_not_for_money() -> None
     assert rules.potential_payout(100_000, odds, LIMITS) == 454_561
 
 
+def test_the_odds_of_the_longest_accumulator_can_be_written() -> None:
+    assert (
+        rules.odds_text(rules.total_odds([Decimal("13.00")] * 20)) == "19004963774880799438801.00"
+    )
+    highest = [Decimal("999999.999999")] * 20
+    assert len(rules.odds_text(rules.total_odds(highest)).partition(".")[0]) == 120
+    assert rules.potential_payout(100_000, highest, LIMITS) == LIMITS.payout_max
+
+
 OPEN = Offer(
     odds=Decimal("2.5"),
     active=True,

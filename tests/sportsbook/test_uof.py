@@ -198,6 +198,11 @@ LAUGHS = f'<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><bet_stop {HEAD
             '<fixtures_fixture><fixture id="sr:match:7" start_time="soon"/></fixtures_fixture>',
             id="no time",
         ),
+        pytest.param(
+            '<fixtures_fixture><fixture id="sr:match:7" start_time="0001-01-01T00:00:00+14:00"/>'
+            "</fixtures_fixture>",
+            id="before all time",
+        ),
     ],
 )
 def test_what_is_no_message_is_refused_with_a_reason(bad: str) -> None:

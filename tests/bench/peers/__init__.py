@@ -1,0 +1,1 @@
+"""What the wallet stands beside: the same work in the designs that it replaces."""
