@@ -11,8 +11,8 @@ from svc.wallet.book import Money, Record
 from svc.wallet.contract import BALANCE_CHANGED, Balance, BalanceChanged
 
 PUTS_AT_ONCE = 32
-PAUSE_S = 0.05
-"""While many balances move, screens wait so that money does not: at most 640 writes a second."""
+PAUSE_S = 0.1
+"""While many balances move, screens wait so that money does not: at most 320 writes a second."""
 
 REFRESHING: set[asyncio.Task[None]] = set()
 """Writes to the cache under way: callers do not wait for them."""

@@ -9,6 +9,8 @@ CREATE TABLE mesh_outbox (
     events int CHECK (events > 0),
     created_at timestamptz NOT NULL DEFAULT now()
 );
+-- It is read once and soon: compressing it would cost more than it saves.
+ALTER TABLE mesh_outbox ALTER body SET STORAGE EXTERNAL;
 
 -- The inbox: events whose effect is committed here; a second delivery finds its row and does nothing.
 CREATE TABLE mesh_inbox (

@@ -226,55 +226,65 @@ SELECT make_partitions(current_date, 4);
 
 -- Write one batch of decided transfers, all or nothing. The caller owns the shard, and the wallets
 -- are as the caller believes (`seq_before`); anything else raises, and nothing is written.
+-- Most arrays come as text: their form is much cheaper to make than the binary one. NULL stands
+-- for a column that is null throughout.
 CREATE FUNCTION write_batch(
     p_shard smallint, p_no bigint, p_prev bytea, p_hash bytea, p_at timestamptz,
-    p_seen uuid[], p_seen_seq bigint[],
-    p_users uuid[], p_seq_before bigint[], p_seq bigint[], p_cash bigint[], p_bonus bigint[],
-    p_held bigint[], p_last uuid[],
+    p_seen text, p_seen_seq text,
+    p_users text, p_seq_before text, p_seq text, p_cash text, p_bonus text, p_held text,
+    p_last text,
     p_currency text[], p_account text[], p_amount bigint[],
-    p_link_id uuid[], p_link_what text[], p_link_transfer uuid[], p_stakes uuid[],
+    p_link_id uuid[], p_link_what text[], p_link_transfer uuid[], p_stakes text,
     p_event uuid, p_subject text, p_body bytea, p_events int,
-    t_id uuid[], t_verb text[], t_outcome text[], t_fingerprint bytea[], t_user uuid[],
-    t_currency text[], t_kind text[], t_reference text[],
-    t_cash bigint[], t_bonus bigint[], t_held bigint[],
-    t_cash_after bigint[], t_bonus_after bigint[], t_held_after bigint[], t_seq bigint[],
-    t_won bigint[], t_refusal text[], t_detail text[], t_hold uuid[], t_stake uuid[],
-    t_original uuid[]
+    t_id text, t_verb text, t_outcome text, t_fingerprint bytea[], t_user text,
+    t_currency text, t_kind text, t_reference text[],
+    t_cash text, t_bonus text, t_held text,
+    t_cash_after text, t_bonus_after text, t_held_after text, t_seq text,
+    t_won text, t_refusal text[], t_detail text[], t_hold text, t_stake text,
+    t_original text
 ) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE found_rows bigint;
+DECLARE
+    found_rows bigint;
+    seen uuid[] := p_seen;
+    users uuid[] := p_users;
+    stakes uuid[] := p_stakes;
+    ids uuid[] := t_id;
 BEGIN
     -- Everybody locks wallets in the order of their ids, then writes ids in order, then the shard.
-    IF cardinality(p_seen) > 0 THEN
+    IF cardinality(seen) > 0 THEN
         SELECT count(*) INTO found_rows FROM (
-            SELECT wallet.seq, seen.seq AS believed
-            FROM unnest(p_seen, p_seen_seq) AS seen (user_id, seq)
-            JOIN wallet ON wallet.user_id = seen.user_id
+            SELECT wallet.seq, known.seq AS believed
+            FROM unnest(seen, p_seen_seq::bigint[]) AS known (user_id, seq)
+            JOIN wallet ON wallet.user_id = known.user_id
             ORDER BY wallet.user_id
             FOR NO KEY UPDATE OF wallet
         ) AS locked WHERE locked.seq = locked.believed;
-        IF found_rows <> cardinality(p_seen) THEN
+        IF found_rows <> cardinality(seen) THEN
             RAISE EXCEPTION 'a wallet changed meanwhile' USING ERRCODE = 'WL001';
         END IF;
     END IF;
     INSERT INTO transfer (id, verb, outcome, fingerprint, user_id, currency, kind, reference,
         cash_change, bonus_change, held_change, cash_after, bonus_after, held_after, seq,
         won_from_play, refusal, detail, hold_id, stake_id, original_id, decided_at, shard, batch)
-    SELECT t.*, p_at, p_shard, p_no FROM unnest(t_id, t_verb, t_outcome, t_fingerprint, t_user,
-        t_currency, t_kind, t_reference, t_cash, t_bonus, t_held, t_cash_after, t_bonus_after,
-        t_held_after, t_seq, t_won, t_refusal, t_detail, t_hold, t_stake, t_original) AS t;
-    IF cardinality(p_users) > 0 THEN
+    SELECT t.*, p_at, p_shard, p_no FROM unnest(ids, t_verb::text[], t_outcome::text[],
+        t_fingerprint, t_user::uuid[], t_currency::text[], t_kind::text[], t_reference,
+        t_cash::bigint[], t_bonus::bigint[], t_held::bigint[], t_cash_after::bigint[],
+        t_bonus_after::bigint[], t_held_after::bigint[], t_seq::bigint[], t_won::bigint[],
+        t_refusal, t_detail, t_hold::uuid[], t_stake::uuid[], t_original::uuid[]) AS t;
+    IF cardinality(users) > 0 THEN
         UPDATE wallet SET seq = n.seq, cash = n.cash, bonus = n.bonus, held = n.held,
             last_id = n.last_id
-        FROM unnest(p_users, p_seq_before, p_seq, p_cash, p_bonus, p_held, p_last)
+        FROM unnest(users, p_seq_before::bigint[], p_seq::bigint[], p_cash::bigint[],
+            p_bonus::bigint[], p_held::bigint[], p_last::uuid[])
             AS n (user_id, seq_before, seq, cash, bonus, held, last_id)
         WHERE wallet.user_id = n.user_id AND wallet.seq = n.seq_before;
         GET DIAGNOSTICS found_rows = ROW_COUNT;
-        IF found_rows <> cardinality(p_users) THEN
+        IF found_rows <> cardinality(users) THEN
             RAISE EXCEPTION 'a wallet changed meanwhile' USING ERRCODE = 'WL001';
         END IF;
     END IF;
-    IF cardinality(p_stakes) > 0 AND EXISTS (
-        SELECT FROM link WHERE link.id = ANY(p_stakes) AND link.what = 'credit'
+    IF cardinality(stakes) > 0 AND EXISTS (
+        SELECT FROM link WHERE link.id = ANY(stakes) AND link.what = 'credit'
     ) THEN
         RAISE EXCEPTION 'a stake was credited before it came' USING ERRCODE = 'WL001';
     END IF;
@@ -292,7 +302,7 @@ BEGIN
         RAISE EXCEPTION 'another writer has this shard' USING ERRCODE = 'WL002';
     END IF;
     INSERT INTO batch (shard, no, transfers, prev, hash, at)
-    VALUES (p_shard, p_no, cardinality(t_id), p_prev, p_hash, p_at);
+    VALUES (p_shard, p_no, cardinality(ids), p_prev, p_hash, p_at);
     INSERT INTO house (shard, currency, name, balance)
     SELECT p_shard, * FROM unnest(p_currency, p_account, p_amount)
     ON CONFLICT (shard, currency, name) DO UPDATE SET balance = house.balance + excluded.balance;
