@@ -7,8 +7,9 @@ callee and the broker who asks.
 
 import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -37,6 +38,12 @@ ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
 
 SWEEP_S = 0.01
 """How often deadlines are looked at: an answer that is due fails at most this much late."""
+
+
+@cache
+def names_of(subject: str) -> tuple[str, str]:
+    """Return the service and the verb of a call's subject."""
+    return subject.split(".")[1], subject.rsplit(".", 1)[1]
 
 
 class Caller:
@@ -81,10 +88,9 @@ class Caller:
         else:
             return answer
         finally:
-            metrics.CALLS.labels(self.service, call.service, call.verb, outcome).inc()
-            metrics.CALL_SECONDS.labels(self.service, call.service, call.verb).observe(
-                time.perf_counter() - started
-            )
+            callee, verb = names_of(call.subject)
+            metrics.calls(self.service, callee, verb, outcome).inc()
+            metrics.call_seconds(self.service, callee, verb).observe(time.perf_counter() - started)
 
     async def _sent(
         self, call: Call[Any, Any], body: bytes, wait_s: float, context: "Context"
@@ -113,15 +119,19 @@ class Caller:
         self, future: "asyncio.Future[Any]", deadline: float, subject: str
     ) -> Generator[str]:
         """Keep a future among those that time out at their deadline or are denied by subject."""
+        token = self._expect(future, deadline, subject)
+        try:
+            yield token
+        finally:
+            self.pending.pop(token, None)
+
+    def _expect(self, future: "asyncio.Future[Any]", deadline: float, subject: str) -> str:
         self.counter += 1
         token = str(self.counter)
         self.pending[token] = (future, deadline, subject.lower())
         if self.sweeper is None:
             self.sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
-        try:
-            yield token
-        finally:
-            self.pending.pop(token, None)
+        return token
 
     async def ask(
         self, subject: str, body: bytes, deadline: float, headers: dict[str, str] | None
@@ -140,6 +150,33 @@ class Caller:
             except NatsError as failure:
                 raise Unavailable(f"NATS does not take the call: {failure}") from failure
             return await future
+
+    async def ask_all(
+        self, requests: Sequence[tuple[str, bytes, dict[str, str]]], deadline: float
+    ) -> "list[Msg]":
+        """Send (subject, body, headers) in order and return all answers, in the same order.
+
+        One wait for all instead of a task for each; raises as `ask`, the first failure of any.
+        """
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Msg]] = []
+        tokens: list[str] = []
+        try:
+            for subject, body, headers in requests:
+                future: asyncio.Future[Msg] = loop.create_future()
+                token = self._expect(future, deadline, subject)
+                futures.append(future)
+                tokens.append(token)
+                await self.connection.publish(
+                    subject, body, reply=self.inbox + token, headers=headers
+                )
+            return [await future for future in futures]
+        except NatsError as failure:
+            raise Unavailable(f"NATS does not take it: {failure}") from failure
+        finally:
+            for token, future in zip(tokens, futures, strict=True):
+                self.pending.pop(token, None)
+                future.cancel()
 
     def deny(self, subject: str) -> None:
         """Fail what waits for a subject that the broker refused (it names it in lower case)."""

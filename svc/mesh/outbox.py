@@ -108,7 +108,7 @@ class Relay:
                 busy = patient and self._busy()
                 count = BUSY_AT_ONCE if busy else AT_ONCE
                 some, events = events[:count], events[count:]
-                await asyncio.gather(*(self._publish(*event) for event in some))
+                await self._publish(some)
                 if busy:
                     await asyncio.sleep(BUSY_PAUSE_S)
             await tx.execute(
@@ -123,9 +123,11 @@ class Relay:
         self.answered = sum(endpoint.stats.requests for endpoint in self.runtime.endpoints)
         return not self.stopping and self.answered - before > BUSY_CALLS
 
-    async def _publish(self, subject: str, body: bytes, event_id: str) -> None:
-        await self.runtime.publish_now(subject, body, event_id)
-        metrics.PUBLISHED.labels(self.runtime.service.name, subject).inc()
+    async def _publish(self, events: list[tuple[str, bytes, str]]) -> None:
+        """Publish events and wait until all are stored; each id makes a repetition harmless."""
+        await self.runtime.publish_all(events)
+        for subject, _, _ in events:
+            metrics.published(self.runtime.service.name, subject).inc()
 
 
 def events_of(row: Any) -> Iterator[tuple[str, bytes, str]]:

@@ -7,7 +7,7 @@ import msgspec
 
 from svc.mesh.cache import Cache
 from svc.mesh.context import Context
-from svc.wallet.book import Money, Record
+from svc.wallet.book import Money, Record, Wallet
 from svc.wallet.contract import BALANCE_CHANGED, Balance, BalanceChanged
 
 PUTS_AT_ONCE = 32
@@ -37,7 +37,7 @@ def events_of(decided: Iterable[tuple[Record, Context]]) -> list[tuple[str, byte
     events: list[tuple[str, bytes]] = []
     for record, context in decided:
         change, after = record.change, record.after
-        if not change or not record.user_id or not record.currency or not record.kind:
+        if not record.user_id or not record.currency or not record.kind or not change:
             continue
         changed = BalanceChanged(
             user_id=record.user_id,
@@ -45,7 +45,7 @@ def events_of(decided: Iterable[tuple[Record, Context]]) -> list[tuple[str, byte
             cash=after.cash,
             bonus=after.bonus,
             held=after.held,
-            available=after.available,
+            available=after.cash - after.held,
             transfer_id=record.transfer_id,
             kind=record.kind,
             amount=change.cash + change.bonus,
@@ -67,13 +67,13 @@ class Refresher:
     def __init__(self, cache: Cache) -> None:
         """Nothing waits."""
         self.cache = cache
-        self.waiting: dict[str, Balance] = {}
+        self.waiting: dict[str, tuple[str, Money]] = {}
         self.task: asyncio.Task[None] | None = None
 
-    def show(self, balances: Iterable[Balance]) -> None:
-        """Put these balances soon; nobody waits for it."""
-        for balance in balances:
-            self.waiting[balance.user_id] = balance
+    def show(self, wallets: Iterable[Wallet]) -> None:
+        """Put the balances of these wallets soon; nobody waits for it."""
+        for wallet in wallets:
+            self.waiting[wallet.user_id] = wallet.currency, wallet.money
         if self.waiting and self.task is None:
             self.task = asyncio.create_task(self._refresh())
             REFRESHING.add(self.task)
@@ -83,8 +83,10 @@ class Refresher:
         try:
             while self.waiting:
                 count = min(len(self.waiting), PUTS_AT_ONCE)
-                some = [self.waiting.popitem()[1] for _ in range(count)]
-                await asyncio.gather(*(self.cache.put(one.user_id, one) for one in some))
+                some = [self.waiting.popitem() for _ in range(count)]
+                await asyncio.gather(
+                    *(self.cache.put(user, balance_of(user, *money)) for user, money in some)
+                )
                 if len(self.waiting) > PUTS_AT_ONCE:
                     await asyncio.sleep(PAUSE_S)
         finally:

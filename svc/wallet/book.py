@@ -119,4 +119,5 @@ class Book:
 
     def credits_left(self, stake_id: str) -> int:
         """Return how many credits of a stake stand, not rolled back."""
-        return len(self.credits_of[stake_id] - self.undone)
+        credits_of = self.credits_of.get(stake_id)
+        return len(credits_of - self.undone) if credits_of else 0

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-from msgspec.structs import replace
-
 from svc.mesh.context import Context
 from svc.mesh.errors import Refused
 from svc.wallet import rules
 from svc.wallet.book import NOTHING, Book, Record, Wallet
-from svc.wallet.contract import Receipt
+from svc.wallet.contract import Receipt, Rollback
 from svc.wallet.operations import VERBS, Credit, Operation, fingerprint
 
 Answer = Receipt | Refused
@@ -52,35 +50,44 @@ def _tombstone(undo: Record) -> Record:
 def _decide_new(operation: Operation, mark: bytes, book: Book) -> Record:
     """Decide an operation and enter it into the book."""
     wallet = rules.wallet_concerned(operation, book)
-    asked = _asked(operation, mark, wallet)
     try:
         plan = rules.decide(operation, book)
     except Refused as refusal:
-        record = replace(asked, refusal=refusal.name, detail=refusal.detail)
-        book.add([record])
-        return record
+        record = _refused(operation, mark, wallet, refusal)
+    else:
+        record = _done(operation, mark, wallet, plan)
+    book.add((record,))
+    return record
+
+
+def _done(operation: Operation, mark: bytes, wallet: Wallet | None, plan: rules.Plan) -> Record:
+    """Move the wallet's money as planned, and return the record that says so."""
+    seq = None
     if wallet and plan.outcome == "applied":
         wallet.money += plan.change
-        wallet.seq += 1
+        wallet.seq = seq = wallet.seq + 1
         wallet.last_id = operation.transfer_id
-    record = replace(
-        asked,
+    return Record(
+        transfer_id=operation.transfer_id,
+        verb=VERBS[type(operation)],
         outcome=plan.outcome,
+        fingerprint=mark,
+        user_id=wallet.user_id if wallet else None,
+        currency=wallet.currency if wallet else None,
         kind=plan.kind,
         reference=plan.reference,
         change=plan.change,
         after=wallet.money if wallet else NOTHING,
-        seq=wallet.seq if wallet and plan.outcome == "applied" else None,
+        seq=seq,
         won_from_play=plan.won_from_play,
         hold_id=plan.hold_id,
         stake_id=plan.stake_id,
+        original_id=operation.original_transfer_id if isinstance(operation, Rollback) else None,
     )
-    book.add([record])
-    return record
 
 
-def _asked(operation: Operation, mark: bytes, wallet: Wallet | None) -> Record:
-    """Return the record of an operation as it was asked for, as if refused."""
+def _refused(operation: Operation, mark: bytes, wallet: Wallet | None, refusal: Refused) -> Record:
+    """Return the record of an operation that a rule said no to: what was asked, and why not."""
     return Record(
         transfer_id=operation.transfer_id,
         verb=VERBS[type(operation)],
@@ -91,6 +98,8 @@ def _asked(operation: Operation, mark: bytes, wallet: Wallet | None) -> Record:
         kind=getattr(operation, "kind", None),
         reference=getattr(operation, "reference", None),
         after=wallet.money if wallet else NOTHING,
+        refusal=refusal.name,
+        detail=refusal.detail,
         hold_id=getattr(operation, "hold_id", None),
         stake_id=getattr(operation, "stake_transfer_id", None),
         original_id=getattr(operation, "original_transfer_id", None),

@@ -18,7 +18,7 @@ from svc.mesh.context import Context
 from svc.mesh.database import LOST
 from svc.mesh.errors import Unavailable
 from svc.wallet import chain, store
-from svc.wallet.announcements import Refresher, balance_of, events_of, packed
+from svc.wallet.announcements import Refresher, events_of, packed
 from svc.wallet.book import Book, Wallet
 from svc.wallet.concerned import Concerned
 from svc.wallet.contract import BALANCE_CHANGED
@@ -255,13 +255,11 @@ class Writer:
         if len(self.wallets) > WALLETS_KEPT:
             self.wallets.clear()
         self.wallets.update(book.wallets)
-        for record, _ in decided:
-            self.ids.add(record.transfer_id)
-            self.ids_in_order.append(record.transfer_id)
+        ids = [record.transfer_id for record, _ in decided]
+        self.ids.update(ids)
+        self.ids_in_order.extend(ids)
         while len(self.ids_in_order) > IDS_KEPT:
             self.ids.discard(self.ids_in_order.popleft())
         if batch.events:
             self.runtime.own_database().on_commit()
-        self.refresher.show(
-            balance_of(user, wallet.currency, wallet.money) for user, _, wallet in batch.changed
-        )
+        self.refresher.show(wallet for _, _, wallet in batch.changed)
