@@ -62,8 +62,8 @@ def _run(console: Console, run_dir: Path) -> int:
             fleet.stop()
     for result in outcome.flows:
         print_flow(console, result)
-    print_arrows(console, outcome)
     console.print(f"everything is stopped again; {time.monotonic() - started:.0f} s in all")
+    print_arrows(console, outcome)
     if not outcome.missing:
         forget(run_dir)
     return 1 if outcome.missing else 0

@@ -7,12 +7,14 @@ the hearer of an event is whoever acknowledged it, and both are guarded by the b
 import asyncio
 import time
 from dataclasses import dataclass, field
+from functools import cache
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from svc.catalogue import contracts
 from svc.mesh.wire import caller_of
 
 NEGATIVE_ACKNOWLEDGEMENTS = (b"-NAK", b"+WPI", b"+TERM")
@@ -44,6 +46,16 @@ class Seen:
     subject: str
     label: str
     topic: str = ""
+
+
+@cache
+def _subjects() -> dict[str, str]:
+    return {event.type: event.subject for each in contracts() for event in each.events()}
+
+
+def subject_of(event_type: str) -> str:
+    """Return the subject of an event by its type; empty for a type that nobody declares."""
+    return _subjects().get(event_type, "")
 
 
 @dataclass
@@ -128,9 +140,9 @@ class Wiretap:
             header = self.stored.get((stream, sequence))
             if header is not None:
                 publisher = header.source.removeprefix("/")
-                topic = stream.lower()
+                subject = subject_of(header.type)
                 self.seen.append(
-                    Seen(at, "event", publisher, hearer, f"{topic}.events", header.type, topic)
+                    Seen(at, "event", publisher, hearer, subject, header.type, stream.lower())
                 )
 
     async def _look_up(self, stream: str, sequence: int) -> None:

@@ -32,5 +32,6 @@ def readme(topology: Topology) -> str:
 
 def record_transcript(transcript: str) -> None:
     """Write the demo's transcript into README.md."""
-    shown = f"```console\n$ ./just demo\n{transcript.rstrip()}\n```"
+    lines = "\n".join(line.rstrip() for line in transcript.rstrip().splitlines())
+    shown = f"```console\n$ ./just demo\n{lines}\n```"
     README.write_text(replaced(README.read_text(), "transcript", shown))

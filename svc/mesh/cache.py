@@ -10,7 +10,12 @@ from typing import Any, TypeVar
 import msgspec
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import Error as JetStreamError, KeyDeletedError, KeyNotFoundError
+from nats.js.api import Header
+from nats.js.errors import (
+    BadRequestError,
+    Error as JetStreamError,
+    KeyNotFoundError,
+)
 from nats.js.kv import KeyValue
 
 from svc.mesh import metrics
@@ -20,6 +25,7 @@ ValueT = TypeVar("ValueT")
 
 DELETE_MARKER_S = 3_600
 """How long a deletion is remembered, for watchers; for ever would fill the bucket with markers."""
+WRONG_LAST_SEQUENCE = 10071
 
 
 class Cache:
@@ -44,20 +50,28 @@ class Cache:
 
     async def get_bytes(self, key: str) -> bytes | None:
         """Return the value of a key, or None when there is none or the bucket is out of reach."""
+        return (await self._read(key))[0]
+
+    async def _read(self, key: str) -> tuple[bytes | None, int | None]:
+        """Return a key's value and revision: 0 where nothing is, None when out of reach."""
         try:
             entry = await (await self._key_value()).get(key)
-        except (KeyNotFoundError, KeyDeletedError):
+        except KeyNotFoundError as missing:
+            # A deleted key still has the entry that says so.
             metrics.CACHE.labels(self.reader, "miss").inc()
-            return None
+            marker: Any = getattr(missing, "entry", None)
+            return None, (marker.revision or 0) if marker else 0
         except (NatsError, JetStreamError, TimeoutError) as failure:
             self._failed("get", failure)
-            return None
+            return None, None
         metrics.CACHE.labels(self.reader, "hit").inc()
-        return entry.value
+        return entry.value, entry.revision
 
     async def get(self, key: str, kind: type[ValueT]) -> ValueT | None:
         """Return the decoded value of a key, or None; a value of another form counts as none."""
-        body = await self.get_bytes(key)
+        return self._decoded(await self.get_bytes(key), kind)
+
+    def _decoded(self, body: bytes | None, kind: type[ValueT]) -> ValueT | None:
         if body is None:
             return None
         try:
@@ -89,13 +103,30 @@ class Cache:
         *,
         ttl_s: int = 60,
     ) -> ValueT:
-        """Return the cached value, else load it, store it for `ttl_s` seconds and return it."""
-        cached = await self.get(key, kind)
+        """Return the cached value, else load it, store it for `ttl_s` seconds and return it.
+
+        It is stored only if nobody put or deleted the key since: what was loaded before a change
+        is never cached after it.
+        """
+        body, revision = await self._read(key)
+        cached = self._decoded(body, kind)
         if cached is not None:
             return cached
         value = await load()
-        await self.put(key, value, ttl_s=ttl_s)
+        if revision is not None:
+            await self._fill(key, msgspec.json.encode(value), revision, ttl_s)
         return value
+
+    async def _fill(self, key: str, body: bytes, revision: int, ttl_s: int) -> None:
+        headers = {str(Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): str(revision)}
+        subject = f"$KV.{self.bucket}.{key}"
+        try:
+            await self.jetstream.publish(subject, body, timeout=2, headers=headers, msg_ttl=ttl_s)
+        except BadRequestError as refusal:
+            if refusal.err_code != WRONG_LAST_SEQUENCE:
+                self._failed("fill", refusal)
+        except (NatsError, JetStreamError, TimeoutError) as failure:
+            self._failed("fill", failure)
 
     async def mirror(self, pattern: str = ">") -> "Mirror":
         """Return a copy of the matching keys in this process, kept current by a watch."""

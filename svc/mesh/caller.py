@@ -9,13 +9,13 @@ import asyncio
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from prometheus_client import Counter
 
 from svc.mesh import metrics
 from svc.mesh.coalesce import Coalescer
@@ -28,7 +28,15 @@ from svc.mesh.errors import (
     Unavailable,
     from_problem,
 )
-from svc.mesh.wire import CONTEXT_HEADER, ERROR_HEADER, INBOX_ROOT, decoder, encode, pack_context
+from svc.mesh.wire import (
+    CONTEXT_HEADER,
+    ERROR_HEADER,
+    INBOX_ROOT,
+    decoder,
+    encode,
+    pack_context,
+    reply_suffix,
+)
 
 if TYPE_CHECKING:
     from svc.mesh.context import Context
@@ -40,10 +48,22 @@ SWEEP_S = 0.01
 """How often deadlines are looked at: an answer that is due fails at most this much late."""
 
 
-@cache
-def names_of(subject: str) -> tuple[str, str]:
-    """Return the service and the verb of a call's subject."""
-    return subject.split(".")[1], subject.rsplit(".", 1)[1]
+class Edge:
+    """The metrics of one caller and call, looked up once."""
+
+    def __init__(self, service: str, call: Call[Any, Any]) -> None:
+        """Look up what stays the same; outcomes come as they are met."""
+        self.labels = (service, call.service, call.verb)
+        self.seconds = metrics.CALL_SECONDS.labels(*self.labels)
+        self.outcomes: dict[str, Counter] = {}
+
+    def observe(self, outcome: str, seconds: float) -> None:
+        """Count one call and its time from question to answer."""
+        counter = self.outcomes.get(outcome)
+        if counter is None:
+            counter = self.outcomes[outcome] = metrics.CALLS.labels(*self.labels, outcome)
+        counter.inc()
+        self.seconds.observe(seconds)
 
 
 class Caller:
@@ -53,7 +73,8 @@ class Caller:
         """Prepare; `start` subscribes the inbox."""
         self.connection = connection
         self.service = service
-        self.inbox = f"{INBOX_ROOT}.{service}.{instance}."
+        self.inbox = f"{INBOX_ROOT}.{service}.{instance}.call."
+        self.edges: dict[str, Edge] = {}
         self.pending: dict[str, tuple[asyncio.Future[Any], float, str]] = {}
         self.counter = 0
         self.sweeper: asyncio.TimerHandle | None = None
@@ -61,7 +82,7 @@ class Caller:
 
     async def start(self) -> None:
         """Subscribe the inbox of this instance."""
-        await self.connection.subscribe(self.inbox + "*", cb=self._answered)
+        await self.connection.subscribe(self.inbox + ">", cb=self._answered)
 
     async def call(
         self, call: Call[RequestT, ReplyT], request: RequestT, wait_s: float, context: "Context"
@@ -77,6 +98,9 @@ class Caller:
         self, call: Call[Any, Any], body: bytes, wait_s: float, context: "Context"
     ) -> bytes:
         """Ask with an encoded request and return the encoded answer."""
+        edge = self.edges.get(call.subject)
+        if edge is None:
+            edge = self.edges[call.subject] = Edge(self.service, call)
         started = time.perf_counter()
         outcome = "internal"
         try:
@@ -88,24 +112,31 @@ class Caller:
         else:
             return answer
         finally:
-            callee, verb = names_of(call.subject)
-            metrics.calls(self.service, callee, verb, outcome).inc()
-            metrics.call_seconds(self.service, callee, verb).observe(time.perf_counter() - started)
+            edge.observe(outcome, time.perf_counter() - started)
 
     async def _sent(
         self, call: Call[Any, Any], body: bytes, wait_s: float, context: "Context"
     ) -> bytes:
         deadline = time.time() + wait_s
-        packed = pack_context(deadline, context.correlation_id, context.traceparent)
         if call.batchable:
+            packed = pack_context(deadline, context.correlation_id, context.traceparent)
             return await self.coalescer.ask(call, body, deadline, packed)
+        suffix = reply_suffix(deadline, context.correlation_id, context.traceparent)
+        if suffix is not None:
+            return await self.exchange(call, body, deadline, None, suffix)
+        packed = pack_context(deadline, context.correlation_id, context.traceparent)
         return await self.exchange(call, body, deadline, {CONTEXT_HEADER: packed})
 
     async def exchange(
-        self, call: Call[Any, Any], body: bytes, deadline: float, headers: dict[str, str]
+        self,
+        call: Call[Any, Any],
+        body: bytes,
+        deadline: float,
+        headers: dict[str, str] | None,
+        suffix: str = "",
     ) -> bytes:
         """Send one message and return the body of its answer; raises what the answer refuses."""
-        message = await self.ask(call.subject, body, deadline, headers)
+        message = await self.ask(call.subject, body, deadline, headers, suffix)
         answered = message.headers
         if answered:
             if answered.get("Status") == "503":
@@ -128,28 +159,40 @@ class Caller:
     def _expect(self, future: "asyncio.Future[Any]", deadline: float, subject: str) -> str:
         self.counter += 1
         token = str(self.counter)
-        self.pending[token] = (future, deadline, subject.lower())
+        self.pending[token] = (future, deadline, subject)
         if self.sweeper is None:
             self.sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         return token
 
     async def ask(
-        self, subject: str, body: bytes, deadline: float, headers: dict[str, str] | None
+        self,
+        subject: str,
+        body: bytes,
+        deadline: float,
+        headers: dict[str, str] | None,
+        suffix: str = "",
     ) -> Msg:
         """Send one request and return the answering message, whatever it says.
 
-        Raises TimedOut at the deadline (unix seconds), Denied when the broker refuses the subject,
-        Unavailable while there is no connection.
+        `suffix` ends the reply subject (wire.reply_suffix). Raises TimedOut at the deadline (unix
+        seconds), Denied when the broker refuses the subject, Unavailable without a connection.
         """
-        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        with self.expecting(future, deadline, subject) as token:
-            try:
-                await self.connection.publish(
-                    subject, body, reply=self.inbox + token, headers=headers
-                )
-            except NatsError as failure:
-                raise Unavailable(f"NATS does not take the call: {failure}") from failure
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Msg] = loop.create_future()
+        self.counter += 1
+        token = str(self.counter)
+        self.pending[token] = (future, deadline, subject)
+        if self.sweeper is None:
+            self.sweeper = loop.call_later(SWEEP_S, self._sweep)
+        try:
+            await self.connection.publish(
+                subject, body, reply=f"{self.inbox}{token}{suffix}", headers=headers
+            )
             return await future
+        except NatsError as failure:
+            raise Unavailable(f"NATS does not take the call: {failure}") from failure
+        finally:
+            self.pending.pop(token, None)
 
     async def ask_all(
         self, requests: Sequence[tuple[str, bytes, dict[str, str]]], deadline: float
@@ -159,33 +202,34 @@ class Caller:
         One wait for all instead of a task for each; raises as `ask`, the first failure of any.
         """
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Msg]] = []
-        tokens: list[str] = []
+        futures: dict[str, asyncio.Future[Msg]] = {}
         try:
             for subject, body, headers in requests:
                 future: asyncio.Future[Msg] = loop.create_future()
                 token = self._expect(future, deadline, subject)
-                futures.append(future)
-                tokens.append(token)
+                futures[token] = future
                 await self.connection.publish(
                     subject, body, reply=self.inbox + token, headers=headers
                 )
-            return [await future for future in futures]
+            return [await future for future in futures.values()]
         except NatsError as failure:
             raise Unavailable(f"NATS does not take it: {failure}") from failure
         finally:
-            for token, future in zip(tokens, futures, strict=True):
+            for token, future in futures.items():
                 self.pending.pop(token, None)
-                future.cancel()
+                if future.done() and not future.cancelled():
+                    future.exception()  # seen: the first failure stands for all
+                else:
+                    future.cancel()
 
     def deny(self, subject: str) -> None:
         """Fail what waits for a subject that the broker refused (it names it in lower case)."""
         for future, _, pending_subject in self.pending.values():
-            if pending_subject == subject.lower() and not future.done():
+            if pending_subject.lower() == subject.lower() and not future.done():
                 future.set_exception(Denied(f"the broker does not permit a call of {subject}"))
 
     async def _answered(self, message: Msg) -> None:
-        entry = self.pending.get(message.subject[len(self.inbox) :])
+        entry = self.pending.get(message.subject[len(self.inbox) :].partition(".")[0])
         if entry is not None and not entry[0].done():
             entry[0].set_result(message)
 

@@ -149,8 +149,14 @@ class Database:
         try:
             async with self.pool.acquire(timeout=5) as connection:
                 tx = Tx(connection, context)
-                async with connection.transaction():
-                    yield tx
+                try:
+                    async with connection.transaction():
+                        yield tx
+                except asyncpg.InterfaceError as failure:
+                    # So asyncpg ends a transaction whose connection was lost, whatever was raised.
+                    if is_lost(connection):
+                        raise ConnectionError(str(failure)) from failure
+                    raise
         except LOST as failure:
             raise Unavailable(
                 f"the database could not finish: {type(failure).__name__}"
@@ -167,6 +173,14 @@ class Database:
     async def close(self) -> None:
         """Close the pool, waiting for what is in use."""
         await self.pool.close()
+
+
+def is_lost(connection: Any) -> bool:
+    """Say whether a connection of the pool has ended; the pool takes such a one out of hand."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
 
 
 def undeclared(service: str, what: str) -> Undeclared:

@@ -6,12 +6,14 @@ full is answered 503 at once; on drain what is in flight is finished and nothing
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from prometheus_client import Counter
 
 from svc.mesh import metrics
 from svc.mesh.context import Context
@@ -21,9 +23,9 @@ from svc.mesh.many import Many
 from svc.mesh.wire import (
     BATCH_HEADER,
     BATCH_MARK,
-    CONTEXT_HEADER,
     Answered,
     caller_of,
+    context_of,
     decode_request,
     decoder,
     encode,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
     from svc.mesh.service import CallHandler
 
+SWEEP_S = 0.02
+"""How often the deadlines of what is being served are looked at."""
 QUEUE_PER_WORKER = 16
 """How many requests may wait per worker before an endpoint answers 503."""
 
@@ -68,6 +72,10 @@ class Endpoint:
         self.queue: asyncio.Queue[Msg] = asyncio.Queue(call.workers * QUEUE_PER_WORKER)
         self.workers: set[asyncio.Task[None]] = set()
         self.busy = 0
+        self.running: dict[asyncio.Task[Any], float] = {}
+        self.overdue: set[asyncio.Task[Any]] = set()
+        self.sweeper: asyncio.TimerHandle | None = None
+        self.counters: dict[tuple[str, str], Counter] = {}
         self.subscription: Subscription | None = None
 
     async def start(self) -> None:
@@ -114,16 +122,15 @@ class Endpoint:
                 self.queue.task_done()
 
     async def _serve(self, message: Msg) -> None:
-        headers = message.headers or {}
         caller = caller_of(message)
-        packed = headers.get(BATCH_HEADER)
+        packed = message.headers.get(BATCH_HEADER) if message.headers else None
         if self.many is not None:
-            await self.many.serve(message, packed, headers.get(CONTEXT_HEADER, ""), caller)
+            await self.many.serve(message, packed, caller)
             return
         if packed is not None:
             await self._serve_batch(message, packed.split(BATCH_MARK), caller)
             return
-        answer = await self._answer(message.data, headers.get(CONTEXT_HEADER, ""), caller)
+        answer = await self._answer(message.data, context_of(message), caller)
         if answer is None or not message.reply:
             return
         if isinstance(answer, bytes):
@@ -145,15 +152,17 @@ class Endpoint:
             return
         answers = await asyncio.gather(
             *(
-                self._answer(bytes(body), one, caller)
+                self._answer(bytes(body), unpack_context(one), caller)
                 for body, one in zip(bodies, packed, strict=True)
             )
         )
         await self.runtime.connection.publish(message.reply, encode([answered(a) for a in answers]))
 
-    async def _answer(self, body: bytes, packed: str, caller: str) -> bytes | Exception | None:
+    async def _answer(
+        self, body: bytes, sent: tuple[float | None, str, str], caller: str
+    ) -> bytes | Exception | None:
         """Return the encoded reply of one call, its failure, or None when it came too late."""
-        deadline, correlation_id, traceparent = unpack_context(packed)
+        deadline, correlation_id, traceparent = sent
         if deadline is None:
             deadline = time.time() + self.call.deadline_ms / 1000
         left = deadline - time.time()
@@ -169,21 +178,51 @@ class Endpoint:
         )
         try:
             request = decode_request(self.call.request, body)
-            async with asyncio.timeout(left):
-                reply = await self.handler(request, context)
+            reply = await self._in_time(self.handler(request, context), deadline)
             encoded = encode(reply)
         except TimedOut as failure:
             # What this service asked did not answer in time, but this service does: try again.
             return self.failed(Unavailable(failure.detail), caller)
         except (Refused, Unavailable) as failure:
             return self.failed(failure, caller)
-        except TimeoutError:
-            return self.failed(TimedOut("the deadline passed while serving"), caller)
+        except TimeoutError as failure:
+            return self.failed(TimedOut(str(failure) or "a time-out while serving"), caller)
         except Exception as failure:
             context.log.exception("handler failed", subject=self.call.subject)
             return self.failed(failure, caller)
         self.count("ok", caller)
         return encoded
+
+    async def _in_time(self, work: Awaitable[Any], deadline: float) -> Any:
+        """Return what the work returns; raises TimeoutError when it lasts beyond its deadline.
+
+        One sweep looks after all deadlines: a timer per call costs as much as a small handler.
+        """
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("endpoints work in tasks")
+        self.running[task] = deadline
+        if self.sweeper is None:
+            self.sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if task not in self.overdue:
+                raise
+            task.uncancel()
+            raise TimeoutError("the deadline passed while serving") from None
+        finally:
+            self.overdue.discard(task)
+            del self.running[task]
+
+    def _sweep(self) -> None:
+        now = time.time()
+        for task, deadline in self.running.items():
+            if deadline <= now and task not in self.overdue:
+                self.overdue.add(task)
+                task.cancel()
+        loop = asyncio.get_running_loop()
+        self.sweeper = loop.call_later(SWEEP_S, self._sweep) if self.running else None
 
     def failed(self, failure: Exception, caller: str) -> Exception:
         """Count a failure and return it."""
@@ -203,7 +242,11 @@ class Endpoint:
     def count(self, outcome: str, caller: str, calls: int = 1) -> None:
         """Count calls that ended alike."""
         self.stats.outcomes[outcome] = self.stats.outcomes.get(outcome, 0) + calls
-        metrics.SERVED.labels(self.call.service, self.call.verb, caller, outcome).inc(calls)
+        counter = self.counters.get((caller, outcome))
+        if counter is None:
+            labels = (self.call.service, self.call.verb, caller, outcome)
+            counter = self.counters[caller, outcome] = metrics.SERVED.labels(*labels)
+        counter.inc(calls)
 
 
 def answered(answer: bytes | Exception | None) -> Answered:

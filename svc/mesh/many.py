@@ -12,6 +12,7 @@ from svc.mesh.errors import Invalid, Refused, TimedOut, Unavailable, problem
 from svc.mesh.wire import (
     BATCH_MARK,
     Answered,
+    context_of,
     decode_request,
     decoder,
     encode,
@@ -39,10 +40,10 @@ class Many:
         self.request = request
         self.decode = decoder(list[request]).decode
 
-    async def serve(self, message: Msg, batch: str | None, alone: str, caller: str) -> None:
+    async def serve(self, message: Msg, batch: str | None, caller: str) -> None:
         """Answer one message: a batch with a packed context for each call, or a call alone."""
         if batch is None:
-            await self._serve_alone(message, alone, caller)
+            await self._serve_alone(message, caller)
             return
         packed = batch.split(BATCH_MARK)
         self.endpoint.stats.requests += len(packed) - 1
@@ -55,16 +56,16 @@ class Many:
             failure = Invalid("a batch needs a context for each call")
             await self.endpoint.refuse(message, failure, caller)
             return
-        answers = await self._answers(bodies, packed, caller)
+        answers = await self._answers(bodies, [unpack_context(one) for one in packed], caller)
         await self.runtime.connection.publish(message.reply, encode([on_wire(a) for a in answers]))
 
-    async def _serve_alone(self, message: Msg, packed: str, caller: str) -> None:
+    async def _serve_alone(self, message: Msg, caller: str) -> None:
         try:
             body = decode_request(self.request, message.data)
         except Invalid as failure:
             await self.endpoint.refuse(message, failure, caller)
             return
-        [answer] = await self._answers([body], [packed], caller)
+        [answer] = await self._answers([body], [context_of(message)], caller)
         if answer is LATE or not message.reply:
             return
         if isinstance(answer, Exception):
@@ -91,15 +92,17 @@ class Many:
                 requests.append(failure)
         return requests
 
-    async def _answers(self, bodies: list[Any], packed: list[str], caller: str) -> list[Any]:
+    async def _answers(
+        self, bodies: list[Any], sent: list[tuple[float | None, str, str]], caller: str
+    ) -> list[Any]:
         """Return for each call its reply, its failure, or LATE."""
         answers: list[Any] = list(bodies)
         requests: list[Any] = []
         contexts: list[Context] = []
         places: list[int] = []
         now = time.time()
-        for place, (body, one) in enumerate(zip(bodies, packed, strict=True)):
-            deadline, correlation_id, traceparent = unpack_context(one)
+        for place, (body, one) in enumerate(zip(bodies, sent, strict=True)):
+            deadline, correlation_id, traceparent = one
             if deadline is None:
                 deadline = now + self.endpoint.call.deadline_ms / 1000
             if deadline <= now:

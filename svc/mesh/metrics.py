@@ -28,18 +28,6 @@ CONNECTED = Gauge("mesh_nats_connected", "1 while connected to NATS", ("service"
 
 
 @cache
-def calls(caller: str, callee: str, verb: str, outcome: str) -> Counter:
-    """Return the counter of calls of one edge and outcome; looking it up is most of its cost."""
-    return CALLS.labels(caller, callee, verb, outcome)
-
-
-@cache
-def call_seconds(caller: str, callee: str, verb: str) -> Histogram:
-    """Return the histogram of one edge."""
-    return CALL_SECONDS.labels(caller, callee, verb)
-
-
-@cache
 def published(service: str, subject: str) -> Counter:
     """Return the counter of one kind of event."""
     return PUBLISHED.labels(service, subject)

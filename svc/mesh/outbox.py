@@ -80,6 +80,12 @@ class Relay:
                 )
                 if not stopping:
                     await asyncio.sleep(0.2)
+            except Exception:
+                # Whatever it was: a relay that ends here would publish nothing for ever.
+                metrics.OUTBOX_FAILURES.labels(self.runtime.service.name).inc()
+                self.runtime.log.exception("outbox failed")
+                if not stopping:
+                    await asyncio.sleep(SWEEP_S)
             if stopping:
                 return
             try:

@@ -149,12 +149,20 @@ async def serve(services: list[Service], settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    await process.start()
-    watchers = [asyncio.create_task(ended.wait()), *process.tasks]
-    await asyncio.wait(watchers, return_when=asyncio.FIRST_COMPLETED)
+    told = asyncio.create_task(ended.wait())
+    starting = asyncio.create_task(process.start())
+    # A start waits for the broker as long as it takes; whoever wants it to end need not.
+    await asyncio.wait([told, starting], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await process.stop()
+        return
+    starting.result()
+    await asyncio.wait([told, *process.tasks], return_when=asyncio.FIRST_COMPLETED)
     crashed = not ended.is_set()
     await process.stop()
-    watchers[0].cancel()
+    told.cancel()
     if crashed:
         raise Unavailable("a service ended by itself; the log above says why")
 

@@ -1,10 +1,11 @@
 """How calls look on the wire: the packed context header, errors as ADR-32 headers, codecs.
 
-A body is the plain JSON of the declared type, so `nats req` works without any header. All that the
-mesh adds travels in one header, because each header costs as much as a small body:
-`Mesh-Context: <deadline, unix ms>;<correlation id>;<traceparent>`. Coalesced calls travel as a JSON
-array of requests with one `Mesh-Batch` header, their contexts joined by `|`; the answer is an array
-of `[reply, problem]` pairs in the same order.
+A body is the plain JSON of the declared type, so `nats req` works without any header. Every header
+costs as much as a small body, so what the mesh adds travels in the reply subject, which every call
+has anyway: `_INBOX.<caller>.<instance>.call.<token>.<deadline, unix ms>.<correlation id>`. What no
+subject can hold goes into one header, `Mesh-Context: <deadline>;<correlation id>;<traceparent>`.
+Coalesced calls travel as a JSON array of requests with one `Mesh-Batch` header, their contexts
+joined by `|`; the answer is an array of `[reply, problem]` pairs in the same order.
 """
 
 import re
@@ -23,6 +24,8 @@ NOTHING = msgspec.Raw(b"null")
 ERROR_HEADER = "Nats-Service-Error"
 ERROR_CODE_HEADER = "Nats-Service-Error-Code"
 INBOX_ROOT = "_INBOX"
+REPLY_TOKENS = 7
+SUBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{0,128}")
 
 encode = msgspec.json.Encoder().encode
@@ -57,6 +60,28 @@ def pack_context(deadline: float, correlation_id: str, traceparent: str) -> str:
     if not SAFE_ID.fullmatch(correlation_id):
         correlation_id = ""
     return f"{int(deadline * 1000)};{correlation_id};{traceparent}"
+
+
+def reply_suffix(deadline: float, correlation_id: str, traceparent: str) -> str | None:
+    """Return the context of a call as the end of its reply subject, or None when it needs a header.
+
+    The deadline is in seconds of unix time.
+    """
+    if traceparent or not SUBJECT_ID.fullmatch(correlation_id):
+        return None
+    return f".{int(deadline * 1000)}.{correlation_id}"
+
+
+def context_of(message: Msg) -> tuple[float | None, str, str]:
+    """Return (deadline in unix seconds or None, correlation id, traceparent) of a call.
+
+    Foreign tools send neither form, and what is not ours says nothing.
+    """
+    tokens = message.reply.split(".")
+    if len(tokens) == REPLY_TOKENS and tokens[-2].isdigit():
+        return int(tokens[-2]) / 1000, tokens[-1], ""
+    headers = message.headers
+    return unpack_context(headers.get(CONTEXT_HEADER, "")) if headers else (None, "", "")
 
 
 def unpack_context(packed: str) -> tuple[float | None, str, str]:

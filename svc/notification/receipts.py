@@ -15,6 +15,7 @@ from svc.notification.contract import (
     NotificationDelivered,
     NotificationFailed,
 )
+from svc.notification.messages_store import Outgoing
 
 TEXT_MAX = 128
 
@@ -43,6 +44,8 @@ async def take_in(message: RawMessage, settings: Mapping[str, str], context: Con
     if not 0 < len(provider_id) <= TEXT_MAX or not 0 < len(status) <= TEXT_MAX:
         raise Invalid("a receipt needs MessageSid and MessageStatus")
     error_code = told.get("ErrorCode", "")[:TEXT_MAX] or None
+    if "\0" in provider_id + status + (error_code or ""):
+        raise Invalid("the character U+0000 is not accepted in text")
     async with context.transaction() as tx:
         await messages_store.lock_provider_id(tx, provider_id)
         await messages_store.insert_receipt(tx, provider_id, status, error_code, context.now())
@@ -67,7 +70,9 @@ async def apply(tx: Tx, provider_id: str) -> None:
         tx, message.message_id, status, reason if status == "failed" else None
     ):
         return
-    if status == "delivered":
+    if status == "failed":
+        await tell_failed(tx, message, reason)
+    else:
         await tx.publish(
             NOTIFICATION_DELIVERED,
             NotificationDelivered(
@@ -79,7 +84,10 @@ async def apply(tx: Tx, provider_id: str) -> None:
             ),
             subject=message.user_id,
         )
-        return
+
+
+async def tell_failed(tx: Tx, message: Outgoing, reason: str) -> None:
+    """Publish that a message did not reach its user."""
     await tx.publish(
         NOTIFICATION_FAILED,
         NotificationFailed(

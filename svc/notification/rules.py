@@ -106,7 +106,12 @@ def signature(token: str, url: str, parameters: Iterable[tuple[str, str]]) -> st
 def is_signed(
     given: str, token: str, urls: Iterable[str], parameters: Iterable[tuple[str, str]]
 ) -> bool:
-    """Say whether a signature holds for one of our addresses, in constant time for each."""
+    """Say whether a signature holds for one of our addresses, in constant time for each.
+
+    Without a token nothing is signed: anybody could sign with an empty one.
+    """
+    if not token:
+        return False
     pairs = list(parameters)
     matches = [
         hmac.compare_digest(given.encode(), signature(token, url, pairs).encode()) for url in urls

@@ -13,13 +13,11 @@ from svc.mesh.context import Context
 from svc.mesh.errors import NotFound, Unavailable
 from svc.notification import messages_store, receipts, rules, store
 from svc.notification.contract import (
-    NOTIFICATION_FAILED,
     NOTIFICATION_SENT,
     UPDATES,
     Channel,
     Inbox,
     Message,
-    NotificationFailed,
     NotificationSent,
 )
 from svc.notification.messages_store import Outgoing
@@ -193,20 +191,8 @@ async def _recipient(context: Context, message: Outgoing) -> Recipient:
 
 async def _failed(context: Context, message: Outgoing, reason: str) -> None:
     async with context.transaction() as tx:
-        if not await messages_store.set_final(tx, message.message_id, "failed", reason):
-            return
-        await tx.publish(
-            NOTIFICATION_FAILED,
-            NotificationFailed(
-                message_id=message.message_id,
-                user_id=message.user_id,
-                template=message.template,
-                channel=message.channel,
-                cause=message.cause,
-                reason=reason,
-            ),
-            subject=message.user_id,
-        )
+        if await messages_store.set_final(tx, message.message_id, "failed", reason):
+            await receipts.tell_failed(tx, message, reason)
 
 
 async def _push(context: Context, message: Outgoing, title: str, body: str) -> None:

@@ -95,6 +95,8 @@ async def _follow(context: Context, withdrawal_id: str | None) -> None:
 
 
 def _decode(body: bytes) -> tuple[Webhook, Told]:
+    if rb"\u0000" in body:
+        raise Invalid("the character U+0000 is not accepted in text")
     try:
         hook = msgspec.json.decode(body, type=Webhook)
         return hook, msgspec.json.decode(hook.data.object, type=Told)

@@ -143,6 +143,10 @@ async def _tell(context: Context) -> None:
         except (NatsError, Unavailable, TimeoutError) as failure:
             context.log.warning("could not tell what came due", cause=str(failure))
             await asyncio.sleep(RETRY_S)
+        except Exception:
+            # Whatever it was: when this loop ends, no job of anybody comes due any more.
+            context.log.exception("could not tell what came due")
+            await asyncio.sleep(RETRY_S)
 
 
 async def _tell_one(message: Msg, context: Context) -> None:

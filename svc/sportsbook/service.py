@@ -140,7 +140,8 @@ async def get_bet(request: BetOf, context: Context) -> Bet:
 @sportsbook.answers(INGEST)
 async def ingest(request: RawMessage, context: Context) -> Empty:
     told = request.headers.get("x-access-token", "")
-    if not hmac.compare_digest(told.encode(), context.setting("BETRADAR_TOKEN").encode()):
+    token = context.setting("BETRADAR_TOKEN")
+    if not token or not hmac.compare_digest(told.encode(), token.encode()):
         raise Unauthenticated("the feed's access token is missing or wrong")
     await feed.take_in(request.body, context)
     return Empty()
@@ -226,13 +227,13 @@ async def job_due(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context)
 
 async def _sweep(context: Context) -> None:
     """Finish what waits; what fails now waits for the next time."""
-    try:
-        await feed.sweep(context)
-        await placing.sweep(context)
-    except Unavailable as failure:
-        context.log.warning("sweep broke off", cause=failure.detail)
-    except Exception:
-        context.log.exception("sweep failed")
+    for sweep in (feed.sweep, placing.sweep):
+        try:
+            await sweep(context)
+        except Unavailable as failure:
+            context.log.warning("sweep broke off", cause=failure.detail)
+        except Exception:
+            context.log.exception("sweep failed")
 
 
 @sportsbook.on_start

@@ -1,6 +1,7 @@
 """What a service says when it cannot start: a sentence that names the cause, and nothing else."""
 
 import asyncio
+import signal
 import sys
 
 from svc.platform.installation import ROOT
@@ -44,3 +45,30 @@ async def test_a_setting_that_cannot_be_used_is_told_in_one_sentence(platform: P
 
     assert "identity cannot start: " in told
     assert "Traceback" not in told
+
+
+async def test_a_service_that_waits_for_its_broker_ends_when_told(platform: Platform) -> None:
+    ports = free_ports()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "svc", "run", "casino"),
+        cwd=ROOT,
+        env={
+            **platform.environment(),
+            "CASINO_PORT": str(ports["CASINO_PORT"]),
+            "NATS_URL": f"nats://127.0.0.1:{ports['NATS_PORT']}",
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None
+        async with asyncio.timeout(20):
+            said = await process.stderr.readline()
+            assert b"nats" in said, said.decode()
+            process.send_signal(signal.SIGTERM)
+            more = await process.stderr.read()
+            assert await process.wait() == 0, (said + more).decode()
+        assert b"Traceback" not in more, more.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

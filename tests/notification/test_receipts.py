@@ -86,3 +86,9 @@ async def test_a_signed_receipt_that_names_no_message_is_invalid(
     await services("notification")
     with pytest.raises(Invalid):
         await operator.call(RECEIVE_RECEIPT, receipt(platform, "", "delivered"))
+    zero = receipt(platform, "SM\x00", "delivered")
+    with pytest.raises(Invalid, match=r"U\+0000"):
+        await operator.call(
+            RECEIVE_RECEIPT,
+            msgspec.structs.replace(zero, body=b"MessageSid=SM%00&MessageStatus=delivered"),
+        )

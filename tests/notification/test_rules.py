@@ -39,6 +39,7 @@ def test_twilios_own_library_agrees_with_every_signature(
         ("O9e1PR1b0si+MnHeJPlywb/WcyI=", "12345", {URL + "/"}, False),
         ("", "12345", {URL}, False),
         ("ümlaut", "12345", {URL}, False),
+        (rules.signature("", URL, RECEIPT), "", {URL}, False),
     ],
 )
 def test_a_signature_holds_for_our_address_and_token_only(

@@ -289,6 +289,8 @@ async def test_a_webhook_of_an_unknown_payment_is_kept(shop: Shop) -> None:
 async def test_a_signed_body_that_is_no_webhook_is_refused_clearly(shop: Shop) -> None:
     with pytest.raises(Invalid, match="amount"):
         await shop.webhook("payment_intent.succeeded", {"id": "pi_1", "amount": "much"})
+    with pytest.raises(Invalid, match=r"U\+0000"):
+        await shop.webhook("payment_intent.succeeded", {"id": "pi_\x00"})
 
 
 async def test_a_confirmation_that_did_not_arrive_is_flagged_until_one_does(shop: Shop) -> None:

@@ -1,6 +1,7 @@
 """Runs services inside the test process, and an operator who calls, publishes and listens."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TypeVar
@@ -132,9 +133,18 @@ class Services:
         """Nothing runs yet."""
         self.platform = platform
         self.running: dict[str, Process] = {}
+        self.folder = ""
 
     async def __call__(self, *names: str) -> None:
-        """Run these services, if they are not running yet; they stay for the session."""
+        """Run these services, if they are not running yet; they stay for this folder's tests.
+
+        What the tests of another folder started is stopped first: a service that nobody here
+        asked for would answer and react all the same.
+        """
+        folder = os.environ.get("PYTEST_CURRENT_TEST", "").partition("::")[0].rpartition("/")[0]
+        if folder != self.folder:
+            await self.stop_all()
+            self.folder = folder
         for name in names:
             if name not in self.running:
                 overrides = {**self.platform.settings, "BETMESH_RUN": str(self.platform.run_dir)}
