@@ -1,16 +1,12 @@
 -- migrate:up
 -- The outbox: events that were committed with the state they tell of, until the relay has published them.
--- Where `events` is given the body is a MessagePack array of so many pairs of event id and body.
 CREATE TABLE mesh_outbox (
     position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     event_id uuid NOT NULL UNIQUE,
     subject text NOT NULL CHECK (subject ~ '^[a-z]+\.events\.[a-z_]+$'),
     body bytea NOT NULL,
-    events int CHECK (events > 0),
     created_at timestamptz NOT NULL DEFAULT now()
 );
--- It is read once and soon: compressing it would cost more than it saves.
-ALTER TABLE mesh_outbox ALTER body SET STORAGE EXTERNAL;
 
 -- The inbox: events whose effect is committed here; a second delivery finds its row and does nothing.
 CREATE TABLE mesh_inbox (
