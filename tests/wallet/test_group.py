@@ -65,6 +65,8 @@ async def batches(platform: Platform, *ids: str) -> set[tuple[int, int]]:
 async def writer_waits_for_a_lock(connection: Any) -> int:
     """Wait until a writer stands before a lock; return the backend's process id."""
     while True:
+        # Inside a transaction the activity is what it was at the first look.
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
         pid = await connection.fetchval(
             "SELECT pid FROM pg_stat_activity WHERE application_name = 'wallet writer'"
             " AND datname = current_database() AND wait_event_type = 'Lock'"
