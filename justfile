@@ -100,6 +100,12 @@ nats *args:
 logs *args:
     @python -m svc logs "$@"
 
+# Check the whole ledger and its chain of batches, and name what is wrong
+[group('look inside')]
+[no-exit-message]
+audit:
+    @python -m svc.wallet.audit
+
 # Say what runs, what is missing and what to do next
 [group('look inside')]
 [no-exit-message]

@@ -7,7 +7,7 @@ callee and the broker who asks.
 
 import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -150,15 +150,19 @@ class Caller:
         self, future: "asyncio.Future[Any]", deadline: float, subject: str
     ) -> Generator[str]:
         """Keep a future among those that time out at their deadline or are denied by subject."""
+        token = self._expect(future, deadline, subject)
+        try:
+            yield token
+        finally:
+            self.pending.pop(token, None)
+
+    def _expect(self, future: "asyncio.Future[Any]", deadline: float, subject: str) -> str:
         self.counter += 1
         token = str(self.counter)
         self.pending[token] = (future, deadline, subject)
         if self.sweeper is None:
             self.sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
-        try:
-            yield token
-        finally:
-            self.pending.pop(token, None)
+        return token
 
     async def ask(
         self,
@@ -189,6 +193,34 @@ class Caller:
             raise Unavailable(f"NATS does not take the call: {failure}") from failure
         finally:
             self.pending.pop(token, None)
+
+    async def ask_all(
+        self, requests: Sequence[tuple[str, bytes, dict[str, str]]], deadline: float
+    ) -> "list[Msg]":
+        """Send (subject, body, headers) in order and return all answers, in the same order.
+
+        One wait for all instead of a task for each; raises as `ask`, the first failure of any.
+        """
+        loop = asyncio.get_running_loop()
+        futures: dict[str, asyncio.Future[Msg]] = {}
+        try:
+            for subject, body, headers in requests:
+                future: asyncio.Future[Msg] = loop.create_future()
+                token = self._expect(future, deadline, subject)
+                futures[token] = future
+                await self.connection.publish(
+                    subject, body, reply=self.inbox + token, headers=headers
+                )
+            return [await future for future in futures.values()]
+        except NatsError as failure:
+            raise Unavailable(f"NATS does not take it: {failure}") from failure
+        finally:
+            for token, future in futures.items():
+                self.pending.pop(token, None)
+                if future.done() and not future.cancelled():
+                    future.exception()  # seen: the first failure stands for all
+                else:
+                    future.cancel()
 
     def deny(self, subject: str) -> None:
         """Fail what waits for a subject that the broker refused (it names it in lower case)."""

@@ -97,9 +97,13 @@ class Tx:
 class Database:
     """The connection pool of one service."""
 
-    def __init__(self, pool: Any, on_commit: Callable[[], None]) -> None:
+    def __init__(
+        self, pool: Any, on_commit: Callable[[], None], url: str = "", name: str = ""
+    ) -> None:
         """Keep the pool; `on_commit` wakes the outbox relay."""
         self.pool = pool
+        self.url = url
+        self.name = name
         self.on_commit = on_commit
 
     @classmethod
@@ -115,7 +119,26 @@ class Database:
             )
         except (OSError, asyncpg.PostgresError) as failure:
             raise Unavailable(f"the database of {name} does not answer: {failure}") from failure
-        return cls(pool, on_commit)
+        return cls(pool, on_commit, url, name)
+
+    async def connection(self, settings: dict[str, str]) -> Any:
+        """Open a connection outside the pool, with these settings of the server.
+
+        The caller closes it. Raises Unavailable when the server does not answer.
+        """
+        try:
+            return await asyncpg.connect(
+                self.url,
+                timeout=5,
+                command_timeout=30,
+                server_settings={
+                    "application_name": f"{self.name} writer", "timezone": "UTC", **settings,
+                },
+            )  # fmt: skip
+        except (OSError, TimeoutError, asyncpg.PostgresError) as failure:
+            raise Unavailable(
+                f"the database of {self.name} does not answer: {failure}"
+            ) from failure
 
     @asynccontextmanager
     async def transaction(self, context: Context) -> AsyncGenerator[Tx]:

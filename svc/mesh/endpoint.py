@@ -19,6 +19,7 @@ from svc.mesh import metrics
 from svc.mesh.context import Context
 from svc.mesh.contract import Call
 from svc.mesh.errors import Invalid, Overloaded, Refused, TimedOut, Unavailable, problem
+from svc.mesh.many import Many
 from svc.mesh.wire import (
     BATCH_HEADER,
     BATCH_MARK,
@@ -66,6 +67,8 @@ class Endpoint:
         self.call = call
         self.handler = handler
         self.stats = EndpointStats()
+        taking_many = runtime.service.many_handlers.get(call.subject)
+        self.many = Many(self, *taking_many) if taking_many else None
         self.queue: asyncio.Queue[Msg] = asyncio.Queue(call.workers * QUEUE_PER_WORKER)
         self.workers: set[asyncio.Task[None]] = set()
         self.busy = 0
@@ -100,9 +103,7 @@ class Endpoint:
             self.queue.put_nowait(message)
         except asyncio.QueueFull:
             self.stats.shed += 1
-            await self._refuse(
-                message, Overloaded("the endpoint's queue is full; nothing was done")
-            )
+            await self.refuse(message, Overloaded("the endpoint's queue is full; nothing was done"))
             return
         idle = len(self.workers) - self.busy
         if self.queue.qsize() > idle and len(self.workers) < self.call.workers:
@@ -123,6 +124,9 @@ class Endpoint:
     async def _serve(self, message: Msg) -> None:
         caller = caller_of(message)
         packed = message.headers.get(BATCH_HEADER) if message.headers else None
+        if self.many is not None:
+            await self.many.serve(message, packed, caller)
+            return
         if packed is not None:
             await self._serve_batch(message, packed.split(BATCH_MARK), caller)
             return
@@ -141,10 +145,10 @@ class Endpoint:
         try:
             bodies = decoder(list[msgspec.Raw]).decode(message.data)
         except msgspec.DecodeError as failure:
-            await self._refuse(message, Invalid(f"not a batch: {failure}"), caller)
+            await self.refuse(message, Invalid(f"not a batch: {failure}"), caller)
             return
         if len(bodies) != len(packed):
-            await self._refuse(message, Invalid("a batch needs a context for each call"), caller)
+            await self.refuse(message, Invalid("a batch needs a context for each call"), caller)
             return
         answers = await asyncio.gather(
             *(
@@ -178,15 +182,15 @@ class Endpoint:
             encoded = encode(reply)
         except TimedOut as failure:
             # What this service asked did not answer in time, but this service does: try again.
-            return self._failed(Unavailable(failure.detail), caller)
+            return self.failed(Unavailable(failure.detail), caller)
         except (Refused, Unavailable) as failure:
-            return self._failed(failure, caller)
+            return self.failed(failure, caller)
         except TimeoutError as failure:
-            return self._failed(TimedOut(str(failure) or "a time-out while serving"), caller)
+            return self.failed(TimedOut(str(failure) or "a time-out while serving"), caller)
         except Exception as failure:
             context.log.exception("handler failed", subject=self.call.subject)
-            return self._failed(failure, caller)
-        self._count("ok", caller)
+            return self.failed(failure, caller)
+        self.count("ok", caller)
         return encoded
 
     async def _in_time(self, work: Awaitable[Any], deadline: float) -> Any:
@@ -220,26 +224,29 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         self.sweeper = loop.call_later(SWEEP_S, self._sweep) if self.running else None
 
-    def _failed(self, failure: Exception, caller: str) -> Exception:
+    def failed(self, failure: Exception, caller: str) -> Exception:
+        """Count a failure and return it."""
         name = failure.name if isinstance(failure, (Refused, Unavailable)) else "internal"
         self.stats.errors += 1
         self.stats.last_error = name
-        self._count(name, caller)
+        self.count(name, caller)
         return failure
 
-    async def _refuse(self, message: Msg, failure: Exception, caller: str = "") -> None:
-        self._failed(failure, caller)
+    async def refuse(self, message: Msg, failure: Exception, caller: str = "") -> None:
+        """Answer a whole message with a failure."""
+        self.failed(failure, caller)
         if message.reply:
             body, headers = error_reply(failure)
             await self.runtime.connection.publish(message.reply, body, headers=headers)
 
-    def _count(self, outcome: str, caller: str) -> None:
-        self.stats.outcomes[outcome] = self.stats.outcomes.get(outcome, 0) + 1
+    def count(self, outcome: str, caller: str, calls: int = 1) -> None:
+        """Count calls that ended alike."""
+        self.stats.outcomes[outcome] = self.stats.outcomes.get(outcome, 0) + calls
         counter = self.counters.get((caller, outcome))
         if counter is None:
             labels = (self.call.service, self.call.verb, caller, outcome)
             counter = self.counters[caller, outcome] = metrics.SERVED.labels(*labels)
-        counter.inc()
+        counter.inc(calls)
 
 
 def answered(answer: bytes | Exception | None) -> Answered:

@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError, SlowConsumerError
 
 from svc.mesh import log, metrics
@@ -23,6 +24,7 @@ from svc.mesh.localizer import Localizer
 from svc.mesh.outbox import Relay
 from svc.mesh.service import Service
 from svc.mesh.settings import Settings
+from svc.mesh.wire import decoder
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -181,11 +183,20 @@ class Runtime:
             time.time() + PUBLISH_WAIT_S,
             {"Nats-Msg-Id": message_id, **(headers or {})},
         )
-        if (message.headers or {}).get("Status") == "503":
-            raise Unavailable(f"no stream takes {subject}: run `./just migrate`")
-        acknowledgement = msgspec.json.decode(message.data, type=dict[str, Any])
-        if "error" in acknowledgement:
-            raise Unavailable(f"{subject} was not stored: {acknowledgement['error']}")
+        check_stored(subject, message)
+
+    async def publish_all(self, events: Sequence[tuple[str, bytes, str]]) -> None:
+        """Publish (subject, body, id) to streams in order and wait until all are stored.
+
+        Raises as `publish_now`; some of them may be stored then, and the ids make it harmless to
+        publish all again.
+        """
+        answers = await self.caller.ask_all(
+            [(subject, body, {"Nats-Msg-Id": event_id}) for subject, body, event_id in events],
+            time.time() + PUBLISH_WAIT_S,
+        )
+        for (subject, _, _), message in zip(events, answers, strict=True):
+            check_stored(subject, message)
 
     async def find_http(self, service: str) -> str | None:
         """Return where another service's HTTP is, as it tells in its own discovery answer."""
@@ -231,3 +242,18 @@ class Runtime:
             "started": lambda: self.ready,
         }
         return checks
+
+
+def check_stored(subject: str, message: Msg) -> None:
+    """Raise Unavailable unless a stream acknowledged what was published."""
+    if message.headers and message.headers.get("Status") == "503":
+        raise Unavailable(f"no stream takes {subject}: run `./just migrate`")
+    acknowledgement = decoder(Stored).decode(message.data)
+    if acknowledgement.error is not None:
+        raise Unavailable(f"{subject} was not stored: {acknowledgement.error}")
+
+
+class Stored(msgspec.Struct):
+    """What a stream answers, as far as we look at it."""
+
+    error: dict[str, Any] | None = None

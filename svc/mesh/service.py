@@ -4,7 +4,7 @@
 start; `Context` and `Tx` (see context.py) refuse any call or event that is not declared here.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +22,8 @@ DataT = TypeVar("DataT", bound=Struct)
 HearT_co = TypeVar("HearT_co", bound=Struct, covariant=True)
 
 CallHandler = Callable[[RequestT, Context], Awaitable[ReplyT]]
+ManyHandler = Callable[[list[RequestT], list[Context]], Awaitable[Sequence[ReplyT | Exception]]]
+"""Answers calls that travelled together, in order, each with its reply or its failure."""
 EventHandler = Callable[[CloudEvent[DataT], Tx, Context], Awaitable[None]]
 Observer = Callable[[CloudEvent[DataT], Context], Awaitable[None]]
 Hook = Callable[[Context], Awaitable[None]]
@@ -94,6 +96,7 @@ class Service:
         self.outside = outside
         self.extras = extras or Extras()
         self.call_handlers: dict[str, tuple[Call[Struct, Struct], CallHandler[Any, Any]]] = {}
+        self.many_handlers: dict[str, tuple[ManyHandler[Any, Any], type[Struct]]] = {}
         self.event_handlers: dict[str, EventHandler[Any]] = {}
         self.observers: dict[str, Observer[Any]] = {}
         self.start_hooks: list[Hook] = []
@@ -108,6 +111,32 @@ class Service:
             if call.subject in self.call_handlers:
                 raise DeclarationError(f"{self.name}: two handlers answer {call.subject}")
             self.call_handlers[call.subject] = (call, handler)
+            return handler
+
+        return register
+
+    def answers_many(
+        self, call: Call[RequestT, ReplyT], request: type[Struct] | None = None
+    ) -> Callable[[ManyHandler[Any, ReplyT]], ManyHandler[Any, ReplyT]]:
+        """Register a handler of a batchable call that takes calls by the list.
+
+        It gets all that came in one message, with a context for each, and returns a reply or a
+        failure for each, in order; what it raises is everybody's failure. `request` is a subclass
+        of the call's request to decode into. The handler ends on its own: deadlines do not
+        interrupt it.
+        """
+
+        def register(handler: ManyHandler[Any, ReplyT]) -> ManyHandler[Any, ReplyT]:
+            async def one(body: RequestT, context: Context) -> ReplyT:
+                [answer] = await handler([body], [context])
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+
+            if not call.batchable:
+                raise DeclarationError(f"{call.subject} is not batchable")
+            self.answers(call)(one)
+            self.many_handlers[call.subject] = handler, request or call.request
             return handler
 
         return register

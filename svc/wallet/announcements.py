@@ -3,14 +3,21 @@
 import asyncio
 from collections.abc import Iterable
 
-from msgspec import structs
+import msgspec
 
-from svc.mesh.database import Tx
-from svc.wallet.book import Money, Record
+from svc.mesh.cache import Cache
+from svc.mesh.context import Context
+from svc.wallet.book import Money, Record, Wallet
 from svc.wallet.contract import BALANCE_CHANGED, Balance, BalanceChanged
+
+PUTS_AT_ONCE = 32
+PAUSE_S = 0.1
+"""While many balances move, screens wait so that money does not: at most 320 writes a second."""
 
 REFRESHING: set[asyncio.Task[None]] = set()
 """Writes to the cache under way: callers do not wait for them."""
+
+encode = msgspec.json.Encoder().encode
 
 
 def balance_of(user_id: str, currency: str, money: Money) -> Balance:
@@ -25,34 +32,65 @@ def balance_of(user_id: str, currency: str, money: Money) -> Balance:
     )
 
 
-async def announce(tx: Tx, records: Iterable[Record]) -> None:
-    """Publish each balance that moved; after the commit, put the last ones into the cache."""
-    latest: dict[str, Balance] = {}
-    for record in records:
-        if not record.change or not record.user_id or not record.currency or not record.kind:
+def events_of(decided: Iterable[tuple[Record, Context]]) -> list[tuple[str, bytes]]:
+    """Return id and body of the event of each balance that moved, caused by what was asked."""
+    events: list[tuple[str, bytes]] = []
+    for record, context in decided:
+        change, after = record.change, record.after
+        if not record.user_id or not record.currency or not record.kind or not change:
             continue
-        balance = balance_of(record.user_id, record.currency, record.after)
-        latest[record.user_id] = balance
         changed = BalanceChanged(
-            **structs.asdict(balance),
+            user_id=record.user_id,
+            currency=record.currency,
+            cash=after.cash,
+            bonus=after.bonus,
+            held=after.held,
+            available=after.cash - after.held,
             transfer_id=record.transfer_id,
             kind=record.kind,
-            amount=record.change.cash + record.change.bonus,
+            amount=change.cash + change.bonus,
             reference=record.reference or "",
         )
-        await tx.publish(BALANCE_CHANGED, changed, subject=record.user_id)
+        envelope = context.envelope(BALANCE_CHANGED, changed, subject=record.user_id)
+        events.append((envelope.id, encode(envelope)))
+    return events
 
-    async def refresh() -> None:
-        for balance in latest.values():
-            await tx.context.cache.put(balance.user_id, balance)
 
-    async def start_refreshing() -> None:
-        task = asyncio.create_task(refresh())
-        REFRESHING.add(task)
-        task.add_done_callback(REFRESHING.discard)
+def packed(events: list[tuple[str, bytes]]) -> bytes:
+    """Return events as one row of the outbox carries them."""
+    return msgspec.msgpack.encode(events)
 
-    if latest:
-        tx.after_commit(start_refreshing)
+
+class Refresher:
+    """Brings the last committed balances into the cache; a newer one replaces what still waits."""
+
+    def __init__(self, cache: Cache) -> None:
+        """Nothing waits."""
+        self.cache = cache
+        self.waiting: dict[str, tuple[str, Money]] = {}
+        self.task: asyncio.Task[None] | None = None
+
+    def show(self, wallets: Iterable[Wallet]) -> None:
+        """Put the balances of these wallets soon; nobody waits for it."""
+        for wallet in wallets:
+            self.waiting[wallet.user_id] = wallet.currency, wallet.money
+        if self.waiting and self.task is None:
+            self.task = asyncio.create_task(self._refresh())
+            REFRESHING.add(self.task)
+            self.task.add_done_callback(REFRESHING.discard)
+
+    async def _refresh(self) -> None:
+        try:
+            while self.waiting:
+                count = min(len(self.waiting), PUTS_AT_ONCE)
+                some = [self.waiting.popitem() for _ in range(count)]
+                await asyncio.gather(
+                    *(self.cache.put(user, balance_of(user, *money)) for user, money in some)
+                )
+                if len(self.waiting) > PUTS_AT_ONCE:
+                    await asyncio.sleep(PAUSE_S)
+        finally:
+            self.task = None
 
 
 async def finish_refreshing() -> None:

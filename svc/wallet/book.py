@@ -5,14 +5,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from msgspec import Struct
+
 from svc.wallet.contract import Kind
 from svc.wallet.operations import Verb
 
 Outcome = Literal["applied", "no_effect", "refused", "tombstone"]
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(Struct, frozen=True, gc=False):
     """A player's balances, or a change of them, in minor units; what is held is part of cash."""
 
     cash: int = 0
@@ -34,7 +35,7 @@ class Money:
 
     def __bool__(self) -> bool:
         """Return whether this changes anything."""
-        return self != NOTHING
+        return bool(self.cash or self.bonus or self.held)
 
 
 NOTHING = Money()
@@ -42,19 +43,23 @@ NOTHING = Money()
 
 @dataclass(slots=True)
 class Wallet:
-    """A player's money as it stands, in the wallet's one currency."""
+    """A player's money as it stands, in the wallet's one currency.
+
+    `seq` counts the applied transfers of the player, of which `last_id` is the last.
+    """
 
     user_id: str
     currency: str
     money: Money
+    seq: int = 0
+    last_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Struct, frozen=True, kw_only=True, gc=False):
     """A transfer that was decided, as it is stored for ever: the answer follows from it alone.
 
     `currency` is the wallet's, None where there is no wallet. A rollback carries the hold and the
-    stake of what it undoes.
+    stake of what it undoes. `seq` is its place among the player's applied transfers.
     """
 
     transfer_id: str
@@ -67,6 +72,8 @@ class Record:
     reference: str | None = None
     change: Money = NOTHING
     after: Money = NOTHING
+    seq: int | None = None
+    won_from_play: int = 0
     refusal: str | None = None
     detail: str | None = None
     hold_id: str | None = None
@@ -91,6 +98,10 @@ class Book:
         if user_id in self.unopened:
             self.wallets[user_id] = self.unopened.pop(user_id)
 
+    def all_wallets(self) -> Iterable[tuple[str, Wallet]]:
+        """Return every wallet by user id, seen or not yet."""
+        return (*self.wallets.items(), *self.unopened.items())
+
     def add(self, records: Iterable[Record]) -> None:
         """Take in transfers, read from the ledger or just decided; twice is as good as once."""
         for record in records:
@@ -108,4 +119,5 @@ class Book:
 
     def credits_left(self, stake_id: str) -> int:
         """Return how many credits of a stake stand, not rolled back."""
-        return len(self.credits_of[stake_id] - self.undone)
+        credits_of = self.credits_of.get(stake_id)
+        return len(credits_of - self.undone) if credits_of else 0

@@ -1,7 +1,7 @@
 """The six operations on money: each a request of the contract, with the fingerprint of its body."""
 
 from hashlib import sha256
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
@@ -11,19 +11,17 @@ from svc.wallet.contract import BatchItem, Capture, Hold, Release, Rollback, Tra
 Verb = Literal["deduct_balance", "credit_balance", "hold", "capture", "release", "rollback"]
 
 
-class Deduct(Transfer, frozen=True, kw_only=True):
+class Deduct(Transfer, frozen=True, kw_only=True, omit_defaults=True):
     """Take money from a player."""
 
 
-class Credit(Transfer, frozen=True, kw_only=True):
+class Credit(Transfer, frozen=True, kw_only=True, omit_defaults=True):
     """Give money to a player; `into` says to which account when the kind alone does not."""
 
     into: Literal["cash", "bonus"] | None = None
 
 
 Operation = Deduct | Credit | Hold | Capture | Release | Rollback
-OperationT = TypeVar("OperationT", bound=Operation)
-TransferT = TypeVar("TransferT", Deduct, Credit)
 
 OPERATIONS: dict[Verb, type[Operation]] = {
     "deduct_balance": Deduct,
@@ -34,11 +32,8 @@ OPERATIONS: dict[Verb, type[Operation]] = {
     "rollback": Rollback,
 }
 VERBS: dict[type[Operation], Verb] = {kind: verb for verb, kind in OPERATIONS.items()}
-
-
-def of_transfer(kind: type[TransferT], request: Transfer) -> TransferT:
-    """Return a deduction or a credit from the body that both share."""
-    return kind(**msgspec.structs.asdict(request))
+MARKS = {kind: verb.encode() for verb, kind in OPERATIONS.items()}
+encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def of_item(item: BatchItem) -> Operation:
@@ -57,22 +52,18 @@ def of_item(item: BatchItem) -> Operation:
         raise Invalid(str(failure)) from failure
 
 
-def checked(operation: OperationT) -> OperationT:
-    """Return the operation; raises Invalid for a reference that the database cannot keep."""
-    if "\0" in getattr(operation, "reference", ""):
-        raise Invalid("a reference has no NUL characters - at `$.reference`")
-    return operation
-
-
 def fingerprint(operation: Operation) -> bytes:
     """Return what tells one body from another: the same id with another one is a conflict.
 
     Fields that are absent do not count, so that a field added later changes no old fingerprint.
     """
-    body = {
-        name: value
-        for name, value in msgspec.structs.asdict(operation).items()
-        if value is not None
-    }
-    verb = VERBS[type(operation)].encode()
-    return sha256(verb + msgspec.json.encode(body, order="sorted")).digest()
+    kind = type(operation)
+    if kind is Capture:
+        body: object = {
+            name: value
+            for name, value in msgspec.structs.asdict(operation).items()
+            if value is not None
+        }
+    else:
+        body = operation
+    return sha256(MARKS[kind] + encode(body)).digest()

@@ -5,8 +5,9 @@ the last check of a function the plan must succeed. Cash is staked before bonus 
 follow the split of the stake; a rollback restores the recorded split.
 """
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from svc.mesh.errors import NotFound, Refused
 from svc.mesh.types import AMOUNT_MAX
@@ -58,8 +59,7 @@ PRECEDENCE: tuple[type[Refused], ...] = (
 REFUSAL_NAMED = {refusal.name: refusal for refusal in PRECEDENCE}
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
+class Leg(Struct, frozen=True, gc=False):
     """One movement: `amount` comes to `account` from the house account `contra`, or goes back."""
 
     account: Literal["cash", "bonus", "held", "revenue"]
@@ -67,8 +67,7 @@ class Leg:
     amount: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True, gc=False):
     """What an operation will do.
 
     `won_from_play` is a stake that leaves the bets in play for the revenue because its bet is

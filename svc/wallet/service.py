@@ -14,7 +14,7 @@ from svc.mesh.service import Hear, Service
 from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
 from svc.sportsbook import contract as sportsbook
-from svc.wallet import ledger, statements
+from svc.wallet import audit as auditing, ledger, statements, store
 from svc.wallet.announcements import balance_of, finish_refreshing
 from svc.wallet.book import Money
 from svc.wallet.contract import (
@@ -42,14 +42,13 @@ from svc.wallet.contract import (
     EntriesOf,
     Entry,
     Hold,
-    Receipt,
     Release,
     Rollback,
     Totals,
     TotalsOf,
-    Transfer,
 )
-from svc.wallet.operations import Credit, Deduct, Operation, checked, of_item, of_transfer
+from svc.wallet.group import group_of
+from svc.wallet.operations import Credit, Deduct, Operation, of_item
 
 wallet = Service(
     WALLET,
@@ -79,41 +78,44 @@ CURSOR = re.compile(r"[0-9]{1,18}")
 async def balance(request: BalanceOf, context: Context) -> Balance:
     """Read the truth, not the cache: who has just paid in wants to see it."""
     async with context.transaction() as tx:
-        found = await statements.accounts_of(tx, request.user_id)
+        found = await statements.wallet_of(tx, request.user_id)
     if found is None:
         raise NotFound("this user has no wallet")
-    currency, amounts = found
-    return balance_of(request.user_id, currency, Money(**amounts))
+    money = Money(found["cash"], found["bonus"], found["held"])
+    return balance_of(request.user_id, found["currency"], money)
 
 
-@wallet.answers(DEDUCT_BALANCE)
-async def deduct_balance(request: Transfer, context: Context) -> Receipt:
-    return await apply_one(context, of_transfer(Deduct, request))
+@wallet.answers_many(DEDUCT_BALANCE, Deduct)
+async def deduct_balance(requests: list[Deduct], contexts: list[Context]) -> list[ledger.Answer]:
+    return await group_of(contexts[0]).apply(requests, contexts)
 
 
-@wallet.answers(CREDIT_BALANCE)
-async def credit_balance(request: Transfer, context: Context) -> Receipt:
-    return await apply_one(context, of_transfer(Credit, request))
+@wallet.answers_many(CREDIT_BALANCE, Credit)
+async def credit_balance(requests: list[Credit], contexts: list[Context]) -> list[ledger.Answer]:
+    """Where the money goes is the kind's to say: only events say it themselves."""
+    if any(request.into for request in requests):
+        return await apart(requests, contexts)
+    return await group_of(contexts[0]).apply(requests, contexts)
 
 
-@wallet.answers(HOLD)
-async def hold(request: Hold, context: Context) -> Receipt:
-    return await apply_one(context, request)
+@wallet.answers_many(HOLD)
+async def hold(requests: list[Hold], contexts: list[Context]) -> list[ledger.Answer]:
+    return await group_of(contexts[0]).apply(requests, contexts)
 
 
-@wallet.answers(CAPTURE)
-async def capture(request: Capture, context: Context) -> Receipt:
-    return await apply_one(context, request)
+@wallet.answers_many(CAPTURE)
+async def capture(requests: list[Capture], contexts: list[Context]) -> list[ledger.Answer]:
+    return await group_of(contexts[0]).apply(requests, contexts)
 
 
-@wallet.answers(RELEASE)
-async def release(request: Release, context: Context) -> Receipt:
-    return await apply_one(context, request)
+@wallet.answers_many(RELEASE)
+async def release(requests: list[Release], contexts: list[Context]) -> list[ledger.Answer]:
+    return await group_of(contexts[0]).apply(requests, contexts)
 
 
-@wallet.answers(ROLLBACK)
-async def rollback(request: Rollback, context: Context) -> Receipt:
-    return await apply_one(context, request)
+@wallet.answers_many(ROLLBACK)
+async def rollback(requests: list[Rollback], contexts: list[Context]) -> list[ledger.Answer]:
+    return await group_of(contexts[0]).apply(requests, contexts)
 
 
 @wallet.answers(ENTRIES)
@@ -121,27 +123,27 @@ async def entries(request: EntriesOf, context: Context) -> Entries:
     """Pages go by position: entries that are written meanwhile move no page."""
     before = position_of(request.cursor)
     async with context.transaction() as tx:
-        if await statements.accounts_of(tx, request.user_id) is None:
+        if await statements.wallet_of(tx, request.user_id) is None:
             raise NotFound("this user has no wallet")
-        rows = await statements.entries_of(tx, request.user_id, before, request.limit + 1)
-    page = rows[: request.limit]
+        lines = await statements.lines_of(tx, request.user_id, before, request.limit + 1)
+    page = lines[: request.limit]
     items = [
         Entry(
-            entry_id=str(row["id"]),
-            transfer_id=str(row["transfer_id"]),
-            account=row["name"],
-            amount=row["amount"],
-            balance_after=row["balance_after"],
-            kind=row["kind"],
-            title=await context.localizer.text(request.locale, "wallet", f"kind.{row['kind']}"),
-            reference=row["reference"],
-            at=row["decided_at"],
+            entry_id=line.entry_id,
+            transfer_id=line.transfer_id,
+            account=line.account,
+            amount=line.amount,
+            balance_after=line.balance_after,
+            kind=line.kind,
+            title=await context.localizer.text(request.locale, "wallet", f"kind.{line.kind}"),
+            reference=line.reference,
+            at=line.at,
         )
-        for row in page
+        for line in page
     ]
     return Entries(
         items=items,
-        next_cursor=str(page[-1]["position"]) if len(rows) > request.limit else None,
+        next_cursor=str(page[-1].position) if len(lines) > request.limit else None,
     )
 
 
@@ -152,12 +154,11 @@ async def apply_batch(request: Batch, context: Context) -> BatchReceipt:
     operations: list[Operation] = []
     for item in request.transfers:
         try:
-            operations.append(checked(of_item(item)))
+            operations.append(of_item(item))
             results.append(None)
         except Invalid as invalid:
             results.append(BatchResult(problem=problem(invalid)))
-    async with context.transaction() as tx:
-        answers = iter(await ledger.apply(tx, operations))
+    answers = iter(await group_of(context).apply(operations, [context] * len(operations)))
     return BatchReceipt(results=[result or result_of(next(answers)) for result in results])
 
 
@@ -171,21 +172,22 @@ async def totals(request: TotalsOf, context: Context) -> Totals:
 async def audit(request: Audit, context: Context) -> AuditReport:
     await identity.require_permission(context, request.actor_id, "wallet.audit")
     async with context.transaction() as tx:
-        return await statements.audit(tx)
+        return await auditing.audit(tx, since=await auditing.last_sound(tx))
 
 
 @wallet.hears(identity.USER_REGISTERED)
-async def open_wallet(event: CloudEvent[identity.UserRegistered], tx: Tx, _: Context) -> None:
-    await ledger.open_wallets(tx, {event.data.user_id: event.data.currency})
+async def open_wallet(event: CloudEvent[identity.UserRegistered], tx: Tx, context: Context) -> None:
+    await store.open_wallets(
+        tx.connection, {event.data.user_id: event.data.currency}, context.now()
+    )
 
 
 @wallet.hears(payment.PAYMENT_SUCCESS)
 async def credit_deposit(
-    event: CloudEvent[payment.PaymentSuccess], tx: Tx, context: Context
+    event: CloudEvent[payment.PaymentSuccess], _: Tx, context: Context
 ) -> None:
     paid = event.data
     await apply_heard(
-        tx,
         context,
         Credit(
             transfer_id=paid.transfer_id,
@@ -199,11 +201,10 @@ async def credit_deposit(
 
 
 @wallet.hears(sportsbook.BET_SETTLED)
-async def credit_bet(event: CloudEvent[sportsbook.BetSettled], tx: Tx, context: Context) -> None:
+async def credit_bet(event: CloudEvent[sportsbook.BetSettled], _: Tx, context: Context) -> None:
     """A lost bet is recorded too, with nothing paid: its stake can't be rolled back any more."""
     bet = event.data
     await apply_heard(
-        tx,
         context,
         Credit(
             transfer_id=bet.transfer_id,
@@ -218,10 +219,9 @@ async def credit_bet(event: CloudEvent[sportsbook.BetSettled], tx: Tx, context: 
 
 
 @wallet.hears(sportsbook.BET_CANCELLED)
-async def refund_bet(event: CloudEvent[sportsbook.BetCancelled], tx: Tx, context: Context) -> None:
+async def refund_bet(event: CloudEvent[sportsbook.BetCancelled], _: Tx, context: Context) -> None:
     bet = event.data
     await apply_heard(
-        tx,
         context,
         Credit(
             transfer_id=bet.transfer_id,
@@ -236,13 +236,12 @@ async def refund_bet(event: CloudEvent[sportsbook.BetCancelled], tx: Tx, context
 
 
 @wallet.hears(marketing.BONUS_AWARDED)
-async def credit_bonus(event: CloudEvent[marketing.BonusAwarded], tx: Tx, context: Context) -> None:
+async def credit_bonus(event: CloudEvent[marketing.BonusAwarded], _: Tx, context: Context) -> None:
     """Spin chances are not money: marketing keeps them."""
     award = event.data
     if award.kind == "free_spins":
         return
     await apply_heard(
-        tx,
         context,
         Credit(
             transfer_id=award.transfer_id,
@@ -257,10 +256,9 @@ async def credit_bonus(event: CloudEvent[marketing.BonusAwarded], tx: Tx, contex
 
 
 @wallet.hears(marketing.BONUS_EXPIRED)
-async def expire_bonus(event: CloudEvent[marketing.BonusExpired], tx: Tx, context: Context) -> None:
+async def expire_bonus(event: CloudEvent[marketing.BonusExpired], _: Tx, context: Context) -> None:
     bonus = event.data
     await apply_heard(
-        tx,
         context,
         Deduct(
             transfer_id=bonus.transfer_id,
@@ -275,7 +273,7 @@ async def expire_bonus(event: CloudEvent[marketing.BonusExpired], tx: Tx, contex
 
 @wallet.hears(casino.CASINO_PAYOUT_COMPLETE)
 async def credit_round(
-    event: CloudEvent[casino.CasinoPayoutComplete], tx: Tx, context: Context
+    event: CloudEvent[casino.CasinoPayoutComplete], _: Tx, context: Context
 ) -> None:
     """A lost round is recorded too: its stake can't be rolled back any more.
 
@@ -283,7 +281,6 @@ async def credit_round(
     """
     played = event.data
     await apply_heard(
-        tx,
         context,
         Credit(
             transfer_id=played.transfer_id,
@@ -299,10 +296,9 @@ async def credit_round(
 
 
 @wallet.hears(gaming.PRIZE_AWARDED)
-async def credit_prize(event: CloudEvent[gaming.PrizeAwarded], tx: Tx, context: Context) -> None:
+async def credit_prize(event: CloudEvent[gaming.PrizeAwarded], _: Tx, context: Context) -> None:
     prize = event.data
     await apply_heard(
-        tx,
         context,
         Credit(
             transfer_id=prize.transfer_id,
@@ -319,8 +315,10 @@ async def credit_prize(event: CloudEvent[gaming.PrizeAwarded], tx: Tx, context: 
 async def run_job(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context) -> None:
     if event.data.name != AUDIT_JOB:
         return
-    report = await statements.audit(tx)
-    await statements.record_audit(tx, report, event.data.due_at)
+    await statements.make_partitions(tx, context.now().date())
+    ends = await auditing.heads(tx)
+    report = await auditing.audit(tx, since=await auditing.last_sound(tx))
+    await auditing.record(tx, report, ends, event.data.due_at)
     if report.healthy:
         context.log.info("the ledger is sound", transfers=report.transfers)
     else:
@@ -336,23 +334,28 @@ async def ask_for_jobs(context: Context) -> None:
 
 
 @wallet.on_stop
-async def finish(_: Context) -> None:
+async def finish(context: Context) -> None:
+    await group_of(context).close()
     await finish_refreshing()
 
 
-async def apply_one(context: Context, operation: Operation) -> Receipt:
-    """Apply one operation; its refusal is stored before it is raised."""
-    checked(operation)
-    async with context.transaction() as tx:
-        [answer] = await ledger.apply(tx, [operation])
-    if isinstance(answer, Refused):
-        raise answer
-    return answer
+async def apart(requests: list[Credit], contexts: list[Context]) -> list[ledger.Answer]:
+    """Refuse what only events may say; apply the others."""
+    plain = [number for number, one in enumerate(requests) if not one.into]
+    group = group_of(contexts[0])
+    applied = await group.apply([requests[n] for n in plain], [contexts[n] for n in plain])
+    answers = iter(applied)
+    unknown = Invalid("Object contains unknown field `into`")
+    return [unknown if one.into else next(answers) for one in requests]
 
 
-async def apply_heard(tx: Tx, context: Context, operation: Operation) -> None:
-    """Apply what an event says; nobody waits for a refusal, so it is stored and logged."""
-    [answer] = await ledger.apply(tx, [operation])
+async def apply_heard(context: Context, operation: Operation) -> None:
+    """Apply what an event says; nobody waits for a refusal, so it is stored and logged.
+
+    It is committed with what others ask, before the event's own transaction: the transfer's id
+    makes it happen once, should the event come again because that one failed.
+    """
+    [answer] = await group_of(context).apply([operation], [context])
     if isinstance(answer, Refused):
         context.log.warning(
             "an event was refused",

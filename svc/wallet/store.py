@@ -1,50 +1,54 @@
 """All SQL that moves money: one function, one statement; sets of rows go in by unnest."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from svc.mesh.database import Tx
-from svc.wallet.book import Money, Record
+from msgspec import Struct
+
+from svc.wallet.book import Money, Record, Wallet
+
+SHARDS_MAX = 64
+"""How many writers there may be at once in one database."""
+SHARD_LOCKS = 7_201_002
+"""The advisory locks of the shards' owners: this and the shard's number."""
+
+TRANSFER = """id, verb, outcome, fingerprint, user_id, currency, kind, reference, cash_change,
+    bonus_change, held_change, cash_after, bonus_after, held_after, seq, won_from_play, refusal,
+    detail, hold_id, stake_id, original_id"""
+"""What a transfer says of itself, in the order that the chain's hash covers it."""
+TRANSFER_WIDTH = 21
 
 
-@dataclass(slots=True)
-class Account:
-    """One of a player's accounts, locked.
+class Written(Struct, frozen=True, kw_only=True):
+    """One batch as it is written: rows of transfers in the order of their ids, and what follows.
 
-    `seq` counts its entries; it cannot fall below `floor` (what is held of cash, else 0).
+    `seen` are the wallets on which the decisions rest, with the seq that was believed; `changed`
+    are (user, seq before, wallet now); `house` is the change of the house's accounts by currency
+    and name; `links` are (id, what, transfer id); `stakes` must not have been credited before.
     """
 
-    account_id: int
-    user_id: str
-    currency: str
-    balance: int
-    seq: int
-    floor: int
+    shard: int
+    no: int
+    prev: bytes
+    hash: bytes
+    at: datetime
+    rows: list[tuple[object, ...]]
+    seen: list[tuple[str, int]]
+    changed: list[tuple[str, int, Wallet]]
+    house: dict[tuple[str, str], int]
+    links: list[tuple[str, str, str]]
+    stakes: list[str]
+    event_id: str
+    subject: str
+    body: bytes
+    events: int
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One entry: `amount` in minor units comes to the account from the contra account.
-
-    Between two accounts of the house it has no user, no seq and no balance.
-    """
-
-    transfer_id: str
-    account_id: int
-    contra_id: int
-    currency: str
-    amount: int
-    user_id: str | None = None
-    seq: int | None = None
-    balance_after: int | None = None
-
-
-async def open_wallets(tx: Tx, currency_of: dict[str, str], at: datetime) -> None:
+async def open_wallets(connection: Any, currency_of: dict[str, str], at: datetime) -> None:
     """Write the wallets of users (id to currency) that have none yet."""
     users = sorted(currency_of)
-    await tx.execute(
+    await connection.execute(
         """
         INSERT INTO wallet (user_id, currency, opened_at)
         SELECT user_id, currency, $3 FROM unnest($1::uuid[], $2::text[]) AS w (user_id, currency)
@@ -57,161 +61,137 @@ async def open_wallets(tx: Tx, currency_of: dict[str, str], at: datetime) -> Non
     )
 
 
-async def open_player_accounts(tx: Tx, users: Collection[str]) -> None:
-    """Write the three accounts of each of these users' wallets."""
-    await tx.execute(
-        """
-        INSERT INTO account (user_id, currency, name)
-        SELECT user_id, currency, name
-        FROM wallet CROSS JOIN unnest(ARRAY['cash', 'bonus', 'held']) AS n (name)
-        WHERE user_id = ANY($1::uuid[])
-        ORDER BY user_id, name
-        ON CONFLICT DO NOTHING
-        """,
+async def wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
+    """Return the wallets of these users, by user id; users without one are left out."""
+    rows = await connection.fetch(
+        "SELECT user_id, currency, cash, bonus, held, seq, last_id FROM wallet"
+        " WHERE user_id = ANY($1::uuid[])",
         list(users),
     )
+    return {str(row["user_id"]): _wallet(row) for row in rows}
 
 
-async def open_house_accounts(tx: Tx, currencies: Collection[str], names: Collection[str]) -> None:
-    """Write the house's accounts of these currencies."""
-    await tx.execute(
-        """
-        INSERT INTO account (currency, name, floor)
-        SELECT currency, name, NULL
-        FROM unnest($1::text[]) AS c (currency) CROSS JOIN unnest($2::text[]) AS n (name)
-        ORDER BY currency, name
-        ON CONFLICT DO NOTHING
-        """,
-        sorted(set(currencies)),
-        list(names),
-    )
-
-
-async def lock_player_accounts(tx: Tx, users: Collection[str]) -> dict[tuple[str, str], Account]:
-    """Lock the accounts of these users and return them by user id and name.
+async def lock_wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
+    """Lock the wallets of these users and return them by user id.
 
     The order by id is the one in which everybody locks.
     """
-    rows = await tx.fetch(
-        """
-        SELECT id, user_id, currency, name, balance, seq, floor
-        FROM account WHERE user_id = ANY($1::uuid[])
-        ORDER BY id
-        FOR NO KEY UPDATE
-        """,
+    rows = await connection.fetch(
+        "SELECT user_id, currency, cash, bonus, held, seq, last_id FROM wallet"
+        " WHERE user_id = ANY($1::uuid[]) ORDER BY user_id FOR NO KEY UPDATE",
         list(users),
     )
-    return {
-        (str(user), name): Account(number, str(user), currency, balance, seq, floor)
-        for number, user, currency, name, balance, seq, floor in rows
-    }
+    return {str(row["user_id"]): _wallet(row) for row in rows}
 
 
-async def house_accounts(tx: Tx, currencies: Collection[str]) -> dict[tuple[str, str], int]:
-    """Return the ids of the house's accounts by currency and name."""
-    rows = await tx.fetch(
-        "SELECT id, currency, name FROM account "
-        "WHERE user_id IS NULL AND currency = ANY($1::text[])",
-        list(currencies),
-    )
-    return {(row["currency"], row["name"]): row["id"] for row in rows}
-
-
-async def transfers(tx: Tx, ids: Collection[str], holds: Collection[str]) -> list[Record]:
+async def transfers(connection: Any, ids: Collection[str], holds: Collection[str]) -> list[Record]:
     """Return the transfers with these ids and what was applied on top of them.
 
     That is: what undoes them, credits them as stakes, or belongs to these holds. Some come twice.
     """
-    columns = """id, verb, outcome, fingerprint, user_id, currency, kind, reference, cash_change,
-        bonus_change, held_change, cash_after, bonus_after, held_after, refusal, detail, hold_id,
-        stake_id, original_id"""
-    rows = await tx.fetch(
+    rows = await connection.fetch(
         f"""
-        SELECT {columns} FROM transfer WHERE id = ANY($1::uuid[])
+        SELECT {TRANSFER} FROM transfer WHERE id = ANY($1::uuid[])
         UNION ALL
-        SELECT {columns} FROM transfer WHERE outcome = 'applied'
-            AND original_id IS NOT NULL AND original_id = ANY($1::uuid[])
-        UNION ALL
-        SELECT {columns} FROM transfer WHERE outcome = 'applied'
-            AND stake_id IS NOT NULL AND stake_id = ANY($1::uuid[])
-        UNION ALL
-        SELECT {columns} FROM transfer WHERE outcome = 'applied' AND verb = 'hold'
-            AND hold_id IS NOT NULL AND hold_id = ANY($2::uuid[])
-        UNION ALL
-        SELECT {columns} FROM transfer WHERE outcome = 'applied' AND verb <> 'hold'
-            AND hold_id IS NOT NULL AND hold_id = ANY($2::uuid[])
+        SELECT {TRANSFER} FROM transfer WHERE id = ANY(ARRAY(
+            SELECT transfer_id FROM link WHERE link.id = ANY($2::uuid[])))
         """,  # noqa: S608 -- the columns are written above
         list(ids),
-        list(holds),
+        [*ids, *holds],
     )
     return [_record(row) for row in rows]
 
 
-async def insert_transfers(tx: Tx, records: Sequence[Record], at: datetime) -> None:
-    """Write what was decided. Raises UniqueViolationError when an id was decided meanwhile."""
-    await tx.execute(
-        """
-        INSERT INTO transfer (id, verb, outcome, fingerprint, user_id, currency, kind, reference,
-            cash_change, bonus_change, held_change, cash_after, bonus_after, held_after, refusal,
-            detail, hold_id, stake_id, original_id, decided_at)
-        SELECT t.*, $20 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::uuid[],
-            $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[],
-            $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::text[], $17::uuid[],
-            $18::uuid[], $19::uuid[]) AS t (id)
-        ORDER BY t.id
-        """,
-        *_columns([_values(record) for record in records], 19),
-        at,
-    )
+async def claim_shard(connection: Any) -> int | None:
+    """Become the owner of a free shard for as long as the connection lives; None if all are taken.
+
+    A database that nobody else writes to gives the first one.
+    """
+    for shard in range(1, SHARDS_MAX + 1):
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", SHARD_LOCKS, shard):
+            await connection.execute(
+                "INSERT INTO shard (shard) VALUES ($1) ON CONFLICT DO NOTHING", shard
+            )
+            return shard
+    return None
 
 
-async def insert_lines(tx: Tx, lines: Sequence[Line]) -> None:
-    """Write entries."""
-    await tx.execute(
-        """
-        INSERT INTO entry (transfer_id, account_id, contra_id, currency, amount, user_id, seq,
-            balance_after)
-        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[],
-            $6::uuid[], $7::bigint[], $8::bigint[])
-        """,
-        *_columns([astuple(line) for line in lines], 8),
-    )
+async def end_of_chain(connection: Any, shard: int) -> tuple[int, bytes]:
+    """Return the number and the hash of a shard's last batch; 0 and nothing before the first."""
+    row = await connection.fetchrow("SELECT no, hash FROM shard WHERE shard = $1", shard)
+    return row["no"], row["hash"]
 
 
-async def update_player_accounts(tx: Tx, accounts: Sequence[Account]) -> None:
-    """Write the balances of locked accounts."""
-    await tx.execute(
-        """
-        UPDATE account SET balance = n.balance, seq = n.seq, floor = n.floor
-        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
-            AS n (id, balance, seq, floor)
-        WHERE account.id = n.id
-        """,
-        [account.account_id for account in accounts],
-        [account.balance for account in accounts],
-        [account.seq for account in accounts],
-        [account.floor for account in accounts],
-    )
+WRITE = "SELECT write_batch({})".format(", ".join(f"${number}" for number in range(1, 47)))
 
 
-async def lock_house_accounts(tx: Tx, ids: Collection[int]) -> None:
-    """Lock these accounts of the house, in id order too and after all players'."""
-    await tx.execute(
-        "SELECT 1 FROM account WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE",
-        list(ids),
-    )
+async def write(connection: Any, batch: Written) -> None:
+    """Write a batch, all or nothing; in a transaction of its own when none is open.
+
+    Raises UniqueViolationError when an id was decided meanwhile, and PostgresError with sqlstate
+    WL001 when a wallet is not as believed or WL002 when the shard belongs to another writer.
+    """
+    seen, changed, links = batch.seen, batch.changed, batch.links
+    await connection.fetchval(
+        WRITE,
+        batch.shard, batch.no, batch.prev, batch.hash, batch.at,
+        array(user for user, _ in seen), array(seq for _, seq in seen),
+        array(user for user, _, _ in changed), array(before for _, before, _ in changed),
+        array(wallet.seq for _, _, wallet in changed),
+        array(wallet.money.cash for _, _, wallet in changed),
+        array(wallet.money.bonus for _, _, wallet in changed),
+        array(wallet.money.held for _, _, wallet in changed),
+        array(wallet.last_id for _, _, wallet in changed),
+        [currency for currency, _ in batch.house], [name for _, name in batch.house],
+        list(batch.house.values()),
+        [link[0] for link in links], [link[1] for link in links], [link[2] for link in links],
+        array(batch.stakes), batch.event_id, batch.subject, batch.body, batch.events,
+        *map(column_of, FREE, zip(*batch.rows, strict=True)),
+    )  # fmt: skip
 
 
-async def update_house_accounts(tx: Tx, change_of: dict[int, int]) -> None:
-    """Add a change, in minor units, to each of these accounts of the house."""
-    await tx.execute(
-        """
-        UPDATE account SET balance = account.balance + n.change, seq = account.seq + 1
-        FROM unnest($1::bigint[], $2::bigint[]) AS n (id, change)
-        WHERE account.id = n.id
-        """,
-        list(change_of),
-        list(change_of.values()),
+FREE = [number in {3, 7, 16, 17} for number in range(TRANSFER_WIDTH)]
+"""Which columns of a transfer may hold any bytes or text; the driver's own arrays carry those."""
+
+
+def column_of(free: bool, values: Sequence[object]) -> object:
+    """Return a column as an array; None when it is null throughout."""
+    if values[0] is None and values.count(None) == len(values):
+        return None
+    return values if free else array(values)
+
+
+def array(values: Iterable[Any]) -> str:
+    """Return an array in Postgres's text form, of ids, numbers and our own words.
+
+    The driver's binary form looks at every element in Python: several times as expensive.
+    """
+    values = list(values)
+    if None in values:
+        values = ["NULL" if one is None else one for one in values]
+    try:
+        return "{" + ",".join(values) + "}"
+    except TypeError:
+        return "{" + ",".join(map(str, values)) + "}"
+
+
+def values(record: Record) -> tuple[object, ...]:
+    """Return a transfer as a row, in the order of TRANSFER."""
+    change, after = record.change, record.after
+    return (
+        record.transfer_id, record.verb, record.outcome, record.fingerprint, record.user_id,
+        record.currency, record.kind, record.reference, change.cash, change.bonus, change.held,
+        after.cash, after.bonus, after.held, record.seq, record.won_from_play, record.refusal,
+        record.detail, record.hold_id, record.stake_id, record.original_id,
+    )  # fmt: skip
+
+
+def plain(row: Sequence[object]) -> tuple[object, ...]:
+    """Return a stored row as `values` made it: ids are text."""
+    ids = {0, 4, 18, 19, 20}
+    return tuple(
+        str(value) if number in ids and value is not None else value
+        for number, value in enumerate(row)
     )
 
 
@@ -227,6 +207,8 @@ def _record(row: Any) -> Record:
         reference=row["reference"],
         change=Money(row["cash_change"], row["bonus_change"], row["held_change"]),
         after=Money(row["cash_after"], row["bonus_after"], row["held_after"]),
+        seq=row["seq"],
+        won_from_play=row["won_from_play"],
         refusal=row["refusal"],
         detail=row["detail"],
         hold_id=_text(row["hold_id"]),
@@ -235,17 +217,14 @@ def _record(row: Any) -> Record:
     )
 
 
-def _values(record: Record) -> tuple[object, ...]:
-    return (
-        record.transfer_id, record.verb, record.outcome, record.fingerprint, record.user_id,
-        record.currency, record.kind, record.reference, record.change.cash, record.change.bonus,
-        record.change.held, record.after.cash, record.after.bonus, record.after.held,
-        record.refusal, record.detail, record.hold_id, record.stake_id, record.original_id,
-    )  # fmt: skip
-
-
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
-    return [[row[index] for row in rows] for index in range(width)]
+def _wallet(row: Any) -> Wallet:
+    return Wallet(
+        str(row["user_id"]),
+        row["currency"],
+        Money(row["cash"], row["bonus"], row["held"]),
+        row["seq"],
+        _text(row["last_id"]),
+    )
 
 
 def _text(value: object) -> str | None:

@@ -49,8 +49,8 @@ async def decided(connection: Connection, ids: Sequence[str]) -> AsyncIterator[D
     rows = await connection.fetch(
         """
         SELECT id::text AS transfer_id, outcome, cash_change + bonus_change AS change,
-            coalesce((SELECT sum(amount) FROM entry JOIN account ON account.id = account_id
-                WHERE transfer_id = transfer.id AND account.name IN ('cash', 'bonus')), 0)::bigint
+            coalesce((SELECT sum(amount) FROM entry
+                WHERE transfer_id = transfer.id AND account IN ('cash', 'bonus')), 0)::bigint
                 AS moved,
             cash_after, bonus_after, held_after, coalesce(refusal, '') AS refusal
         FROM transfer WHERE id = ANY($1::uuid[])
@@ -81,41 +81,25 @@ async def open_players(connection: Connection, first: int, count: int) -> None:
     await connection.execute("SET session_replication_role = replica")
     for start in range(first, count, STEP):
         players = f"generate_series({start}, {min(start + STEP, count) - 1}) AS n"
-        async with connection.transaction():
-            await connection.execute(
-                f"INSERT INTO wallet (user_id, currency, opened_at)"
-                f" SELECT {PLAYER}, '{CURRENCY}', now() FROM {players}"
-            )
-            await connection.execute(
-                f"INSERT INTO account (user_id, currency, name, balance, seq)"
-                f" SELECT {PLAYER}, '{CURRENCY}', name, CASE name WHEN 'cash' THEN {OPENING}"
-                f" ELSE 0 END, CASE name WHEN 'cash' THEN 1 ELSE 0 END FROM {players},"
-                f" unnest(ARRAY['cash', 'bonus', 'held']) AS a (name)"
-            )
-            await _deposit(connection, players)
+        await _deposit(connection, players)
     await _house_follows(connection)
     await connection.execute("RESET session_replication_role")
 
 
 async def _deposit(connection: Connection, players: str) -> None:
-    """Write the opening deposit of players whose balance already says so."""
+    """Open wallets, each with the transfer that its balance follows from."""
     await connection.execute(
         f"""
-        WITH player AS (SELECT {PLAYER} AS user_id, uuidv7() AS transfer_id FROM {players}),
-        written AS (
-            INSERT INTO transfer (id, verb, outcome, fingerprint, user_id, currency, kind,
-                reference, cash_change, cash_after, decided_at)
-            SELECT transfer_id, 'credit_balance', 'applied', '\\x00', user_id, '{CURRENCY}',
-                'deposit', 'opening', {OPENING}, {OPENING}, now() FROM player
+        WITH player AS MATERIALIZED (
+            SELECT {PLAYER} AS user_id, uuidv7() AS transfer_id FROM {players}
+        ), opened AS (
+            INSERT INTO wallet (user_id, currency, cash, seq, last_id, opened_at)
+            SELECT user_id, '{CURRENCY}', {OPENING}, 1, transfer_id, now() FROM player
         )
-        INSERT INTO entry (transfer_id, user_id, account_id, contra_id, currency, amount, seq,
-            balance_after)
-        SELECT transfer_id, player.user_id, account.id, house.id, '{CURRENCY}', {OPENING}, 1,
-            {OPENING}
-        FROM player JOIN account ON account.user_id = player.user_id
-        JOIN account AS house ON house.user_id IS NULL AND house.name = 'provider_clearing'
-            AND house.currency = '{CURRENCY}'
-        WHERE account.name = 'cash'
+        INSERT INTO transfer (id, verb, outcome, fingerprint, user_id, currency, kind, reference,
+            cash_change, cash_after, seq, decided_at, shard, batch)
+        SELECT transfer_id, 'credit_balance', 'applied', '\\x00', user_id, '{CURRENCY}',
+            'deposit', 'opening', {OPENING}, {OPENING}, 1, now(), 1, 0 FROM player
         """
     )
 
@@ -129,9 +113,9 @@ async def add_entries(connection: Connection, players: int, count: int) -> None:
     await connection.execute("SET session_replication_role = replica")
     await connection.execute(
         f"CREATE TEMP TABLE past AS"
-        f" SELECT (row_number() OVER (ORDER BY user_id) - 1)::int AS number, id AS account_id,"
-        f" user_id, balance, seq FROM account WHERE name = 'cash'"
-        f" AND user_id IN (SELECT {PLAYER} FROM generate_series(0, {players - 1}) AS n)"
+        f" SELECT (row_number() OVER (ORDER BY user_id) - 1)::int AS number, user_id, cash, seq"
+        f" FROM wallet WHERE user_id IN (SELECT {PLAYER} FROM generate_series(0, {players - 1})"
+        f" AS n)"
     )
     await connection.execute("CREATE UNIQUE INDEX ON past (number)")
     done = 0
@@ -141,10 +125,12 @@ async def add_entries(connection: Connection, players: int, count: int) -> None:
         done += step
     await connection.execute(
         f"""
-        UPDATE account SET balance = account.balance + n, seq = account.seq + n
+        UPDATE wallet SET cash = wallet.cash + n, seq = wallet.seq + n,
+            last_id = (SELECT id FROM transfer WHERE transfer.user_id = wallet.user_id
+                AND transfer.seq = wallet.seq + n)
         FROM past, LATERAL (
             SELECT {count} / {players} + (number < {count} % {players})::int AS n) AS written
-        WHERE account.id = past.account_id
+        WHERE wallet.user_id = past.user_id
         """
     )
     await _house_follows(connection)
@@ -155,40 +141,26 @@ async def add_entries(connection: Connection, players: int, count: int) -> None:
 async def _past(connection: Connection, players: int, done: int, step: int) -> None:
     await connection.execute(
         f"""
-        WITH one AS MATERIALIZED (
-            SELECT uuidv7(interval '-30 days') AS transfer_id, past.*, i / {players} + 1 AS nth
-            FROM generate_series({done}, {done + step - 1}) AS i
-            JOIN past ON number = i % {players}
-        ), written AS (
-            INSERT INTO transfer (id, verb, outcome, fingerprint, user_id, currency, kind,
-                reference, cash_change, cash_after, decided_at)
-            SELECT transfer_id, 'credit_balance', 'applied', '\\x00', user_id, '{CURRENCY}',
-                'bet_payout', 'past', 1, balance + nth, now() - interval '30 days' FROM one
-        )
-        INSERT INTO entry (transfer_id, user_id, account_id, contra_id, currency, amount, seq,
-            balance_after)
-        SELECT transfer_id, one.user_id, account_id, house.id, '{CURRENCY}', 1, one.seq + nth,
-            one.balance + nth
-        FROM one JOIN account AS house ON house.user_id IS NULL AND house.name = 'revenue'
-            AND house.currency = '{CURRENCY}'
+        INSERT INTO transfer (id, verb, outcome, fingerprint, user_id, currency, kind, reference,
+            cash_change, cash_after, seq, decided_at, shard, batch)
+        SELECT uuidv7(), 'credit_balance', 'applied', '\\x00', user_id, '{CURRENCY}',
+            'bet_payout', 'past', 1, cash + i / {players} + 1, seq + i / {players} + 1, now(), 1, 0
+        FROM generate_series({done}, {done + step - 1}) AS i
+        JOIN past ON number = i % {players}
         """
     )
 
 
 async def _house_follows(connection: Connection) -> None:
-    """Let the house's balances follow from the entries that were written past the rules."""
+    """Let the house's balances follow from the transfers that were written past the rules."""
+    await connection.execute("DELETE FROM house")
     await connection.execute(
         """
-        UPDATE account SET balance = coalesce(side.amount, 0), seq = coalesce(side.entries, 0)
-        FROM account AS house LEFT JOIN (
-            SELECT id, sum(amount) AS amount, sum(entries) AS entries FROM (
-                SELECT contra_id AS id, -sum(amount) AS amount, count(*) AS entries
-                    FROM entry GROUP BY contra_id
-                UNION ALL
-                SELECT account_id, sum(amount), count(*) FROM entry WHERE user_id IS NULL
-                    GROUP BY account_id
-            ) AS leg GROUP BY id
-        ) AS side ON side.id = house.id
-        WHERE account.id = house.id AND house.user_id IS NULL
+        INSERT INTO house (shard, currency, name, balance)
+        SELECT shard, currency, name, sum(amount) FROM (
+            SELECT shard, currency, contra AS name, -amount AS amount FROM entry
+            UNION ALL
+            SELECT shard, currency, account, amount FROM entry WHERE account = 'revenue'
+        ) AS leg GROUP BY shard, currency, name
         """
     )

@@ -1,15 +1,19 @@
 """What the database itself refuses, and that the audit sees what got past it."""
+# What stands in the statements besides SQL are this file's own texts, in lists of cases.
+# ruff: noqa: S608, ISC004
 
+import re
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any, cast
 
 import asyncpg
 import pytest
 
-from svc.mesh.clock import new_id
+from svc.mesh.clock import SystemClock, new_id
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
-from svc.wallet import statements
+from svc.wallet import audit, rules, store
 from svc.wallet.contract import InsufficientFunds
 from tests.support.platform import Platform
 from tests.wallet.player import Player
@@ -29,61 +33,56 @@ async def database(platform: Platform, ann: Player) -> AsyncGenerator[Any]:
         await transaction.rollback()
 
 
-OWN = "account.user_id = $1 AND name = 'cash'"
-HOUSE = "account.user_id IS NULL AND account.currency = 'EUR' AND name = 'revenue'"
-DOLLARS = "account.user_id IS NULL AND account.currency = 'USD' AND name = 'revenue'"
-
-
-def entry(*, contra: str = HOUSE, amount: int = 5, transfer: str = "kind = 'deposit'") -> str:
-    """Return the insertion of an entry between the player's cash and an account of the house."""
+def copied(where: str, **changed: str) -> str:
+    """Return the insertion of a player's transfer once more, under another id, changed."""
+    columns = {
+        "id": "uuidv7()", "verb": "verb", "outcome": "outcome", "fingerprint": "''",
+        "user_id": "user_id", "currency": "currency", "kind": "kind", "hold_id": "hold_id",
+        "original_id": "original_id", "seq": "seq + 9", "decided_at": "now()", "shard": "shard",
+        "batch": "batch", **changed,
+    }  # fmt: skip
     return f"""
-        INSERT INTO entry (transfer_id, user_id, account_id, contra_id, currency, amount, seq,
-            balance_after)
-        SELECT (SELECT id FROM transfer WHERE {transfer} AND user_id = $1), $1, id,
-            (SELECT id FROM account WHERE {contra}), 'EUR', {amount}, 99, 5
-        FROM account WHERE {OWN}
-    """  # noqa: S608 -- made of this file's own texts
-
-
-def copied(where: str) -> str:
-    """Return the insertion of a player's transfer once more, under another id."""
-    return f"""
-        INSERT INTO transfer (id, verb, outcome, fingerprint, user_id, currency, kind, hold_id,
-            original_id, decided_at)
-        SELECT uuidv7(), verb, outcome, '', user_id, currency, kind, hold_id, original_id, now()
-        FROM transfer WHERE user_id = $1 AND {where}
-    """  # noqa: S608 -- made of this file's own texts
+        INSERT INTO transfer ({", ".join(columns)})
+        SELECT {", ".join(columns.values())} FROM transfer WHERE user_id = $1 AND {where}
+    """
 
 
 REFUSED_BY_DATABASE = [
-    ("an entry changed", "append-only", "UPDATE entry SET amount = 1 WHERE user_id = $1"),
-    ("an entry deleted", "append-only", "DELETE FROM entry WHERE user_id = $1"),
     ("a transfer changed", "append-only", "UPDATE transfer SET kind = 'bet' WHERE user_id = $1"),
     ("a transfer deleted", "append-only", "DELETE FROM transfer WHERE user_id = $1"),
-    ("cash below what is held", "no_overdraft",
-     "UPDATE account SET balance = 19 WHERE user_id = $1 AND name = 'cash'"),
-    ("a bonus below zero", "no_overdraft",
-     "UPDATE account SET balance = -1 WHERE user_id = $1 AND name = 'bonus'"),
-    ("an entry with one side", "contra_id", entry(contra="false")),
-    ("an entry with itself", "two_sides", entry(contra=OWN)),
-    ("an entry of nothing", "not_nothing", entry(amount=0)),
-    ("an entry into another currency", "one_currency", entry(contra=DOLLARS)),
-    ("an entry of a refused transfer", "moved nothing", entry(transfer="outcome = 'refused'")),
-    ("a second cash account", "one_of_each",
-     "INSERT INTO account (user_id, currency, name) VALUES ($1, 'EUR', 'cash')"),
-    ("an account in another currency", "currency_of_wallet",
-     "INSERT INTO account (user_id, currency, name) VALUES ($1, 'USD', 'cash')"),
-    ("a second wallet", "wallet_pkey", "INSERT INTO wallet VALUES ($1, 'USD', now())"),
-    ("an id used again", "transfer_pkey",
-     "INSERT INTO transfer SELECT * FROM transfer WHERE user_id = $1"),
-    ("a second rollback", "transfer_undone_once", copied("verb = 'rollback'")),
-    ("a hold placed twice", "hold_placed_once", copied("verb = 'hold'")),
+    ("a transfer deleted past its table", "append-only",
+     "DELETE FROM transfer_other WHERE user_id = $1"),
+    ("a batch changed", "append-only",
+     "UPDATE batch SET transfers = 9 WHERE $1::uuid IS NOT NULL"),
+    ("a link deleted", "append-only", "DELETE FROM link WHERE id = $1"),
+    ("cash below what is held", "no_overdraft", "UPDATE wallet SET cash = 19 WHERE user_id = $1"),
+    ("a bonus below zero", "no_overdraft", "UPDATE wallet SET bonus = -1 WHERE user_id = $1"),
+    ("money without a transfer", "do not follow from its last transfer",
+     "UPDATE wallet SET cash = cash + 1 WHERE user_id = $1"),
+    ("a balance before its last transfer", "do not follow from its last transfer",
+     "UPDATE wallet SET seq = seq + 1 WHERE user_id = $1"),
+    ("a wallet opened with money", "opened_empty",
+     "INSERT INTO wallet (user_id, currency, cash, opened_at)"
+     " SELECT uuidv7(), 'EUR', 5, now() WHERE $1::uuid IS NOT NULL"),
+    ("a second wallet", "wallet_pkey",
+     "INSERT INTO wallet (user_id, currency, opened_at) VALUES ($1, 'USD', now())"),
+    ("an id used again", "_pkey",
+     "INSERT INTO transfer SELECT * FROM transfer WHERE user_id = $1 AND verb = 'hold'"),
+    ("a place taken twice", "_order", copied("verb = 'hold'", seq="seq")),
+    ("a transfer without a place", "applied_in_order", copied("verb = 'hold'", seq="NULL")),
+    ("a balance after it below zero", "no_balance_below_zero",
+     copied("verb = 'hold'", held_after="1")),
+    ("a second rollback", "linked_once",
+     "INSERT INTO link SELECT id, what, uuidv7() FROM link WHERE what = 'rollback' AND id IN"
+     " (SELECT id FROM transfer WHERE user_id = $1)"),
+    ("a hold placed twice", "linked_once",
+     "INSERT INTO link SELECT id, what, uuidv7() FROM link WHERE what = 'hold' AND id IN"
+     " (SELECT hold_id FROM transfer WHERE user_id = $1)"),
     ("a refusal that moves money", "only_applied_moves_money",
-     """
-        INSERT INTO transfer (id, verb, outcome, fingerprint, refusal, detail, user_id, cash_change,
-            decided_at)
-        VALUES (uuidv7(), 'hold', 'refused', '', 'not-found', '', $1, 5, now())
-     """),
+     copied("verb = 'hold'", outcome="'refused'", refusal="'not-found'", detail="''", seq="NULL",
+            cash_change="5")),
+    ("an unknown account of the house", "house_name_check",
+     "INSERT INTO house SELECT 1, 'EUR', 'mine' WHERE $1::uuid IS NOT NULL"),
 ]  # fmt: skip
 
 
@@ -104,38 +103,37 @@ async def test_the_database_itself_refuses(
 
 async def test_the_tables_of_record_cannot_be_emptied(database: Any) -> None:
     with pytest.raises(asyncpg.RestrictViolationError):
-        await database.execute("TRUNCATE entry")
+        await database.execute("TRUNCATE transfer")
 
 
-async def test_a_balance_that_its_entries_do_not_give_is_refused_at_commit(
-    database: Any, ann: Player
-) -> None:
-    await database.execute(
-        "UPDATE account SET balance = balance + 1 WHERE user_id = $1 AND name = 'cash'", ann.user_id
-    )
-    with pytest.raises(asyncpg.RestrictViolationError):
-        await database.execute("SET CONSTRAINTS ALL IMMEDIATE")
+def test_the_database_and_the_rules_name_the_same_other_side() -> None:
+    migration = Path(store.__file__).parent / "migrations" / "0001_ledger.sql"
+    named = dict(re.findall(r"WHEN '(\w+)' THEN '(\w+)'", migration.read_text()))
+    assert named == rules.HOUSE_OF
 
 
+MINE = "user_id = $1 AND cash_change = -30"
 SEEN_BY_AUDIT = [
     ("currency_does_not_sum_to_zero",
-     "UPDATE account SET balance = balance + 1 WHERE currency = 'EUR' AND name = 'casino'"),
+     "UPDATE house SET balance = balance + 1 WHERE currency = 'EUR' AND name = 'holds'"),
     ("balance_is_not_the_sum_of_entries",
-     "UPDATE account SET balance = balance + 1 WHERE user_id = $1 AND name = 'cash'"),
-    ("account_chain_is_broken",
-     "UPDATE entry SET seq = seq + 9 WHERE user_id = $1 AND amount = 30"),
-    ("balance_below_floor",
-     "UPDATE entry SET balance_after = -1 WHERE user_id = $1 AND amount = 30"),
-    ("transfer_differs_from_its_entries",
-     "UPDATE entry SET amount = amount + 1 WHERE user_id = $1 AND amount = 30"),
-    ("entry_between_wrong_accounts",
-     "UPDATE entry SET user_id = uuidv7() WHERE user_id = $1 AND amount = 30"),
+     "UPDATE wallet SET cash = cash + 1 WHERE user_id = $1"),
+    ("account_chain_is_broken", f"UPDATE transfer SET seq = seq + 9 WHERE {MINE}"),
+    ("balance_below_floor", f"UPDATE transfer SET bonus_after = -1 WHERE {MINE}"),
+    ("transfer_of_another_wallet", f"UPDATE transfer SET currency = 'USD' WHERE {MINE}"),
+    ("entry_without_other_side", f"UPDATE transfer SET kind = 'gift' WHERE {MINE}"),
     ("rollback_differs_from_its_original",
      "UPDATE transfer SET cash_change = 29 WHERE user_id = $1 AND verb = 'rollback'"),
+    ("link_differs_from_its_transfer",
+     "DELETE FROM link WHERE id IN (SELECT hold_id FROM transfer WHERE user_id = $1)"),
     ("in_play_is_not_the_sum_of_open_bets",
-     "UPDATE account SET balance = 7 WHERE currency = 'EUR' AND name = 'bets_in_play'"),
-    ("held_is_not_the_sum_of_open_holds",
-     "UPDATE account SET floor = 19 WHERE user_id = $1 AND name = 'cash'"),
+     "UPDATE house SET balance = 7 WHERE currency = 'EUR' AND name = 'bets_in_play'"),
+    ("held_is_not_the_sum_of_open_holds", "UPDATE wallet SET held = 19 WHERE user_id = $1"),
+    ("batch_chain_is_broken", f"DELETE FROM transfer WHERE {MINE}"),
+    ("earlier_audit_saw_another_chain",
+     "INSERT INTO audit_run SELECT '2000-01-01', true, '{}', 1, 1, '{\"1\": [1, \"00\"]}'"
+     " WHERE $1::uuid IS NOT NULL"),
+    ("batch_hash_differs", f"UPDATE transfer SET reference = 'changed' WHERE {MINE}"),
 ]  # fmt: skip
 
 
@@ -143,14 +141,59 @@ SEEN_BY_AUDIT = [
 async def test_the_audit_sees_damage_that_the_constraints_were_switched_off_for(
     database: Any, ann: Player, invariant: str, damage: str
 ) -> None:
-    for table in ("entry", "transfer", "account"):
+    for table in ("transfer", "wallet", "link", "batch"):
         await database.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+    for check in ("no_balance_below_zero", "no_overdraft"):
+        table = "transfer" if "balance" in check else "wallet"
+        await database.execute(f"ALTER TABLE {table} DROP CONSTRAINT {check}")
     query = damage if "$1" in damage else damage + " AND $1::text IS NOT NULL"
-    assert await database.execute(query, ann.user_id) == "UPDATE 1"
-    report = await statements.audit(Tx(database, cast("Context", None)))
+    assert (await database.execute(query, ann.user_id)).endswith(" 1")
+    report = await audit.audit(Tx(database, cast("Context", None)))
     assert not report.healthy
     assert report.violations[invariant] > 0
 
 
 def test_every_invariant_has_its_damage() -> None:
-    assert {invariant for invariant, _ in SEEN_BY_AUDIT} == set(statements.INVARIANTS)
+    seen = {invariant for invariant, _ in SEEN_BY_AUDIT}
+    assert seen == {*audit.INVARIANTS, audit.HASHES}
+
+
+LAST = "(SELECT shard, no FROM shard ORDER BY no DESC LIMIT 1)"
+GONE = f"""
+    WITH gone AS (DELETE FROM transfer WHERE (shard, batch) = {LAST})
+    DELETE FROM batch WHERE (shard, no) = {LAST}
+"""
+SHORTER = f"""
+    WITH gone AS (DELETE FROM transfer WHERE (shard, batch) = {LAST}), shorter AS (
+        UPDATE shard SET no = batch.no - 1, hash = batch.prev
+        FROM batch WHERE batch.shard = shard.shard AND (batch.shard, batch.no) = {LAST})
+    DELETE FROM batch WHERE (shard, no) = {LAST}
+"""
+SEEN_IN_CHAIN = [
+    ("its instant", "batch_hash_differs",
+     f"UPDATE batch SET at = at + interval '1 s' WHERE (shard, no) = {LAST}"),
+    ("a transfer", "batch_hash_differs",
+     f"UPDATE transfer SET user_id = uuidv7() WHERE (shard, batch) = {LAST}"),
+    ("its row", "batch_chain_is_broken", f"DELETE FROM batch WHERE (shard, no) = {LAST}"),
+    ("its transfers", "batch_chain_is_broken",
+     f"DELETE FROM transfer WHERE (shard, batch) = {LAST}"),
+    ("all of it", "batch_chain_is_broken", GONE),
+    ("all of it and the end of the chain", "earlier_audit_saw_another_chain", SHORTER),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("invariant", "damage"), [case[1:] for case in SEEN_IN_CHAIN], ids=[c[0] for c in SEEN_IN_CHAIN]
+)
+async def test_a_changed_or_removed_last_batch_is_found(
+    database: Any, ann: Player, invariant: str, damage: str
+) -> None:
+    del ann
+    tx = Tx(database, cast("Context", None))
+    report = await audit.audit(tx)
+    await audit.record(tx, report, await audit.heads(tx), SystemClock().now())
+    for table in ("transfer", "batch"):
+        await database.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+    await database.execute(damage)
+    report = await audit.audit(tx)
+    assert report.violations[invariant] > 0

@@ -224,7 +224,7 @@ def told_by(result: BatchResult) -> Told:
     return str((result.problem or {})["type"]).removeprefix("urn:betmesh:problem:")
 
 
-@pytest.mark.parametrize("cut", [1, 7, 1000])
+@pytest.mark.parametrize("cut", [1, 7, 64, 1000])
 @pytest.mark.parametrize("seed", range(5))
 async def test_every_answer_and_balance_is_the_models_however_the_requests_are_cut(
     services: Services, operator: Operator, seed: int, cut: int
