@@ -28,6 +28,7 @@ REFUSED_SHARE = 0.3
 AUDIT_WAIT_S = 120.0
 AUDITED_ENTRIES_MAX = 1_000_000
 """An audit reads every row: of larger ledgers it would take longer than all measurements."""
+NOT_IN_THE_CHAIN = "batch_chain_is_broken"
 PEERS = "peers"
 RUN = "wallet_run"
 MANY = "wallet_many"
@@ -194,7 +195,7 @@ class Bench:
             await self.measure(f"wallet {variant}", order, children, loader)
             await self.check(database)
             if self.size.entries <= AUDITED_ENTRIES_MAX:
-                await self.audit()
+                await self.audit(loaded=database != RUN)
 
     async def peer(self, driver: str, server: str, form: str = "") -> None:
         """Measure one of the designs that the wallet replaces."""
@@ -319,8 +320,12 @@ class Bench:
             keep(self.log, f"acknowledged-{self.round}.jsonl")
         await asyncio.to_thread(self.log.unlink)
 
-    async def audit(self) -> None:
-        """Let the wallet check its own invariants, as an operator would."""
+    async def audit(self, *, loaded: bool = False) -> None:
+        """Let the wallet check its own invariants, as an operator would.
+
+        Rows that were `loaded` by SQL stand in no batch, which the chain's check rightly reports
+        (once, for all of them): there it is left out.
+        """
         client = await streams.connect(self.stage.installation, "operator")
         try:
             caller = Caller(client, "operator", new_id().replace("-", ""))
@@ -331,7 +336,9 @@ class Bench:
         finally:
             await client.close()
         self.found.broken += [
-            f"audit: {name} {count} times" for name, count in report.violations.items() if count
+            f"audit: {name} {count} times"
+            for name, count in report.violations.items()
+            if count and not (loaded and name == NOT_IN_THE_CHAIN and count == 1)
         ]
 
 
