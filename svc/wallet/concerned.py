@@ -50,8 +50,10 @@ class Concerned:
         for record in records:
             if record.transfer_id in self.originals or record.hold_id in self.holds:
                 self.users.update(_given(record.user_id))
-                self.ids.update(_given(record.stake_id))
-                self.holds.update(_given(record.hold_id))
+                # What was refused may name another player's hold: nothing hangs on it.
+                if record.outcome == "applied":
+                    self.ids.update(_given(record.stake_id))
+                    self.holds.update(_given(record.hold_id))
         return len(self.users) + len(self.ids) + len(self.holds) > before
 
 

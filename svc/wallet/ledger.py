@@ -24,14 +24,15 @@ def decide(
     answers: list[Answer] = []
     decided: list[Decided] = []
     for operation, context in zip(operations, contexts, strict=True):
+        if book.unopened and isinstance(operation, Credit):
+            # Whatever comes of the credit: the wallet is on disk already.
+            book.open_wallet(operation.user_id)
         mark = fingerprint(operation)
         try:
             record = rules.replay(operation, mark, book)
         except Refused as refusal:
             answers.append(refusal)
             continue
-        if book.unopened and isinstance(operation, Credit):
-            book.open_wallet(operation.user_id)
         if record is None:
             record = _decide_new(operation, mark, book)
             decided.append((record, context))

@@ -223,7 +223,9 @@ class Writer:
                     missing.setdefault(operation.user_id, operation.currency)
             if missing:
                 raise WalletsMissing(missing)
-        return Book(known, {user: known.pop(user) for user in opened if user in known})
+        # One that has moved already was opened by others: operations before the credit see it.
+        unseen = [user for user in opened if user in known and not known[user].seq]
+        return Book(known, {user: known.pop(user) for user in unseen})
 
     async def _write(
         self,
