@@ -124,7 +124,7 @@ class Topology:
 
 STAFF = {
     "operator": Permissions(
-        publish=("$JS.ACK.>", "$JS.API.>", "$SRV.>", "rpc.>"),
+        publish=("$JS.ACK.>", "$JS.API.>", "$JS.FC.>", "$SRV.>", "rpc.>"),
         subscribe=("$JS.EVENT.>", "*.events.>", "_INBOX.operator.>", "dead.>", "live.>"),
     ),
     "observer": Permissions(

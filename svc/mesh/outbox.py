@@ -28,7 +28,7 @@ BUSY_CALLS = 25
 BUSY_AT_ONCE = 20
 BUSY_PAUSE_S = 0.01
 """A busy service answers first: at most 2,000 events a second leave meanwhile, …"""
-BEHIND_S_MAX = 30.0
+BEHIND_S_MAX = 1.0
 """… until the oldest has waited so long; then events go as fast as they can."""
 SWEEP_S = 1.0
 RELAY_LOCK = 7_201_001
