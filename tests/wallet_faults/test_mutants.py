@@ -40,6 +40,8 @@ FOUND_BY = {
 """Who finds a fault at least; others may find it too."""
 KILLED = {"commits_are_not_on_disk": "postgres", "replies_before_commit": "wallet"}
 """Faults that only a crash of that one shows; the others live through a crash of the wallet."""
+ATTEMPTS = {"postgres": 8, "wallet": 4}
+"""A crash shows a fault only when it hits between two writes: it may take some crashes."""
 TWO_WALLETS = {"believes_what_it_remembers"}
 
 
@@ -52,10 +54,22 @@ def test_every_fault_has_its_row() -> None:
 async def test_a_fault_in_the_wallet_is_found(
     stand: Stand, tmp_path: Path, name: str, finder: str
 ) -> None:
+    for attempt in range(ATTEMPTS.get(KILLED.get(name, ""), 2) if finder else 1):
+        found = await findings(stand, tmp_path / f"acknowledged-{attempt}.jsonl", name)
+        finders = {one.partition(":")[0] for one in found}
+        if not finder:
+            assert found == []
+        elif finder in finders:
+            return
+    assert not finder, f"nobody found {name}"
+
+
+async def findings(stand: Stand, log: Path, name: str) -> list[str]:
+    """Return what is found wrong with a mutated wallet after some load and a crash."""
     module = ("tests.wallet_faults.mutated", name)
     await stand.fresh("mutant")
     async with stand.operator() as operator:
-        load = Load(operator, tmp_path / "acknowledged.jsonl", SEED, players=6)
+        load = Load(operator, log, SEED, players=6)
         with stand.wallets("mutant", 2 if name in TWO_WALLETS else 1, module) as wallets:
             await load.start()
             await load.acknowledges(ACKNOWLEDGED)
@@ -68,9 +82,7 @@ async def test_a_fault_in_the_wallet_is_found(
             await load.stop()
             await load.ask_again()
             found = await unlike_the_model(operator)
-            found += await broken(stand, "mutant", operator, load)
-            finders = {one.partition(":")[0] for one in found}
-            assert finder in finders if finder else not found, found[:10]
+            return found + await broken(stand, "mutant", operator, load)
 
 
 async def unlike_the_model(operator: Operator) -> list[str]:
