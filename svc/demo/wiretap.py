@@ -31,8 +31,6 @@ class Header(msgspec.Struct):
     id: str
     type: str
     source: str
-    subject: str = ""
-    correlationid: str = ""
 
 
 @dataclass(frozen=True)

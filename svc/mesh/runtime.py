@@ -68,7 +68,8 @@ class Runtime:
     async def start(self) -> None:
         """Connect, run the start hooks, then answer and hear.
 
-        Raises Unavailable when NATS or the database does not answer.
+        Waits for NATS as long as it takes, each attempt logged; raises Unavailable when NATS
+        refuses the connection for good, or when the database does not answer.
         """
         began = time.perf_counter()
         await self._connect()

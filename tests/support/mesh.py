@@ -105,21 +105,19 @@ class Operator:
         )
         try:
             async with asyncio.timeout(within_s):
-                while not count or len(found) < count:
-                    try:
-                        message = await subscription.next_msg(timeout=1.0)
-                    except TimeoutError:
-                        if count:
-                            continue
-                        break
+                info = await subscription.consumer_info()
+                # What waits and what is already on its way: all that there is at this moment.
+                there = (info.num_pending or 0) + (info.delivered.consumer_seq or 0)  # pyright: ignore[reportOptionalMemberAccess] -- the server always tells
+                read = 0
+                while len(found) < count if count else read < there:
+                    message = await subscription.next_msg(timeout=within_s)
+                    read += 1
                     envelope = decode(message.data)
                     if matches(envelope.data):
                         found.append(envelope)
-                    if not count and message.metadata.num_pending == 0:
-                        break
         except TimeoutError:
             raise AssertionError(
-                f"{event.type}: {len(found)} of {count} heard within {within_s} s"
+                f"{event.type}: {len(found)} of {count or 'all'} heard within {within_s} s"
             ) from None
         finally:
             await subscription.unsubscribe()
