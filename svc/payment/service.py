@@ -93,6 +93,7 @@ payment = Service(
         wallet.CREDIT_BALANCE,
         wallet.ROLLBACK,
         identity.AUTHORIZE,
+        identity.CONFIRM_EXCLUSION,
     ),
     asks=(scheduler.JOB_REQUESTED,),
     database=True,
@@ -196,10 +197,12 @@ async def keep_language(
 
 
 @payment.hears(identity.SELF_EXCLUDED)
-async def exclude(event: CloudEvent[identity.SelfExcludedData], tx: Tx, _context: Context) -> None:
-    """Deposits end at once; the balance can still be withdrawn."""
-    await store_players.lock(tx, event.data.user_id)
-    await store_players.exclude(tx, event.data.user_id, event.data.until)
+async def exclude(event: CloudEvent[identity.SelfExcludedData], tx: Tx, context: Context) -> None:
+    """Deposits end at once, which identity is told; the balance can still be withdrawn."""
+    user_id, until = event.data.user_id, event.data.until
+    await store_players.lock(tx, user_id)
+    await store_players.exclude(tx, user_id, until)
+    tx.after_commit(lambda: identity.confirm_exclusion(context, user_id, until))
 
 
 @payment.hears(identity.LIMIT_CHANGED)

@@ -180,7 +180,10 @@ def request_hash(slip: PlaceBet) -> bytes:
 async def _accept(bet: BetRow, context: Context) -> BetAccepted:
     """Accept a paid bet and announce it, in one transaction."""
     async with context.transaction() as tx:
-        accepted = await store_bets.accept(tx, bet.bet_id, context.now())
+        # Under the player's lock: an exclusion that was confirmed meanwhile beats this bet.
+        player = await store_players.lock(tx, bet.user_id)
+        excluded = rules.exclusion(player.excluded_until, context.now())
+        accepted = excluded is None and await store_bets.accept(tx, bet.bet_id, context.now())
         if accepted:
             legs = (await store_bets.legs(tx, [bet.bet_id]))[bet.bet_id]
             await tx.publish(
@@ -201,6 +204,8 @@ async def _accept(bet: BetRow, context: Context) -> BetAccepted:
             )
             # Results may have come while the wallet was asked.
             await settling.decide(tx, [bet.bet_id])
+    if excluded is not None:
+        return await _give_up(bet, context, excluded)
     return _answer(bet) if accepted else await _as_it_stands(bet, context)
 
 
@@ -220,8 +225,8 @@ async def _reject(bet: BetRow, refusal: Refused, context: Context) -> BetAccepte
     return await _as_it_stands(bet, context)
 
 
-async def _give_up(bet: BetRow, context: Context) -> BetAccepted:
-    """Undo a bet whose price is too old: no acceptance from here on, then roll the stake back.
+async def _give_up(bet: BetRow, context: Context, refusal: Refused | None = None) -> BetAccepted:
+    """Undo a bet that is too old, or its player excluded: no acceptance, then the stake back.
 
     The rollback holds for ever, also when the deduction never arrived or arrives later.
     """
@@ -235,7 +240,7 @@ async def _give_up(bet: BetRow, context: Context) -> BetAccepted:
             transfer_id=bet.rollback_transfer_id, original_transfer_id=bet.stake_transfer_id
         ),
     )
-    return await _reject(bet, Conflict(GIVEN_UP), context)
+    return await _reject(bet, refusal or Conflict(GIVEN_UP), context)
 
 
 async def _as_it_stands(bet: BetRow, context: Context) -> BetAccepted:

@@ -88,10 +88,18 @@ def is_event_id(text: str) -> bool:
 
 def check_player(excluded_until: datetime | None, now: datetime) -> None:
     """Refuse players who excluded themselves; raises SelfExcluded."""
-    if excluded_until is not None and excluded_until > now:
-        raise SelfExcluded(
-            f"no bets until {excluded_until:%Y-%m-%dT%H:%M:%SZ}", until=excluded_until.isoformat()
-        )
+    refusal = exclusion(excluded_until, now)
+    if refusal is not None:
+        raise refusal
+
+
+def exclusion(excluded_until: datetime | None, now: datetime) -> SelfExcluded | None:
+    """Return the refusal of a player who excluded themselves, or None."""
+    if excluded_until is None or excluded_until <= now:
+        return None
+    return SelfExcluded(
+        f"no bets until {excluded_until:%Y-%m-%dT%H:%M:%SZ}", until=excluded_until.isoformat()
+    )
 
 
 def check_stake(stake: int, limits: Limits, *, watched: bool) -> None:

@@ -66,7 +66,12 @@ sportsbook = Service(
             only=lambda due: due.service == "sportsbook",
         ),
     ),
-    calls=(wallet.DEDUCT_BALANCE, wallet.ROLLBACK, identity.AUTHORIZE),
+    calls=(
+        wallet.DEDUCT_BALANCE,
+        wallet.ROLLBACK,
+        identity.AUTHORIZE,
+        identity.CONFIRM_EXCLUSION,
+    ),
     asks=(scheduler.JOB_REQUESTED,),
     database=True,
     cache=True,
@@ -185,8 +190,9 @@ async def follow_limit(event: CloudEvent[identity.LimitChanged], tx: Tx, context
 async def exclude_player(
     event: CloudEvent[identity.SelfExcludedData], tx: Tx, context: Context
 ) -> None:
-    _ = context
-    await store_players.exclude(tx, event.data.user_id, event.data.until)
+    user_id, until = event.data.user_id, event.data.until
+    await store_players.exclude(tx, user_id, until)
+    tx.after_commit(lambda: identity.confirm_exclusion(context, user_id, until))
 
 
 async def _risk_changed(event: CloudEvent[Any], tx: Tx, context: Context) -> None:
