@@ -22,7 +22,11 @@ from svc.outside.server import Rejected
 PORT = 9103
 ALIVE_S = 10.0
 # Product -> its name in URLs, its scope and how many minutes back it can replay.
-PRODUCTS = {1: ("liveodds", "live", 600), 3: ("pre", "prematch", 4320)}
+PRODUCTS = {
+    1: ("liveodds", "live", 600),
+    3: ("pre", "prematch", 4320),
+    14: ("codds", "live", 4320),
+}
 ATTEMPTS_MAX = 8
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 2.0
 ATTEMPT_TIMEOUT_S = 10.0

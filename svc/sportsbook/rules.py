@@ -50,6 +50,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     producer: int
     event_status: EventStatus
     starts_at: datetime | None
+    producer_up: bool = True
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -118,7 +119,7 @@ def check_stake(stake: int, limits: Limits, *, watched: bool) -> None:
 
 def check_open(key: Key, offer: Offer, now: datetime) -> Decimal:
     """Return the current odds of a selection; raises MarketClosed when it takes no bets now."""
-    why = _closed(offer, now)
+    why = _closed(offer, now) if offer.producer_up else "the source of these odds is down"
     if why or offer.odds is None:
         event_id, market_id, specifiers, outcome_id = key
         raise MarketClosed(

@@ -16,7 +16,16 @@ from svc.mesh.service import Hear, Service
 from svc.mesh.types import Empty
 from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
-from svc.sportsbook import feed, placing, rules, store_bets, store_events, store_players, view
+from svc.sportsbook import (
+    feed,
+    feed_recovery,
+    placing,
+    rules,
+    store_bets,
+    store_events,
+    store_players,
+    view,
+)
 from svc.sportsbook.contract import (
     BET_CANCELLED,
     BET_PLACED,
@@ -76,6 +85,7 @@ sportsbook = Service(
     database=True,
     cache=True,
     localizes=(NAMESPACE,),
+    outside=("BetRadar",),
 )
 
 SWEEP = scheduler.JobRequested(service="sportsbook", name="sweep", cron="*/10 * * * * *")
@@ -258,7 +268,7 @@ async def sweep_once(context: Context) -> None:
 
 @sportsbook.on_stop
 async def stop_background(context: Context) -> None:
-    _ = context
+    await feed_recovery.stop(context)
     for task in _background:
         task.cancel()
     await asyncio.gather(*_background, return_exceptions=True)

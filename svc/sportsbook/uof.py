@@ -101,8 +101,10 @@ def read(body: bytes) -> Document:
         message = msgspec.convert(build(root), type=kind, strict=False)
     except msgspec.ValidationError as failure:
         raise Invalid(f"<{root.tag}> is not as it should be: {failure}") from None
-    # A recovery sends the same message again with the number of the request in it.
-    root.attrib.pop("request_id", None)
+    # A recovery sends the same message again with the number of the request in it; only at the
+    # end of a recovery this number is what the message says.
+    if kind is not SnapshotComplete:
+        root.attrib.pop("request_id", None)
     text = canonicalize(tostring(root, encoding="unicode"), strip_text=True)
     return Document(root.tag, sha256(text.encode()).digest(), message)
 

@@ -89,9 +89,15 @@ class FeedMessage(Struct, frozen=True, kw_only=True):
 
 
 class EventMessage(FeedMessage, frozen=True, kw_only=True):
-    """A message about one event; rollbacks and cancellations may come without a producer."""
+    """A message about one event."""
 
     event_id: EventId
+
+
+class LooseMessage(EventMessage, frozen=True, kw_only=True):
+    """A message about one event that may come without its producer."""
+
+    product: Product | None = None
 
 
 class SportEventStatus(Struct, frozen=True, kw_only=True):
@@ -126,13 +132,13 @@ class BetSettlement(EventMessage, frozen=True, kw_only=True):
     markets: list[MarketResult] = []
 
 
-class RollbackBetSettlement(EventMessage, frozen=True, kw_only=True):
+class RollbackBetSettlement(LooseMessage, frozen=True, kw_only=True):
     """The settlement of these markets was wrong."""
 
     markets: list[MarketRef] = []
 
 
-class BetCancel(EventMessage, frozen=True, kw_only=True):
+class BetCancel(LooseMessage, frozen=True, kw_only=True):
     """Bets on these markets that were struck in [start_time, end_time) are void."""
 
     markets: list[MarketRef] = []
@@ -140,7 +146,7 @@ class BetCancel(EventMessage, frozen=True, kw_only=True):
     end_time: Millis | None = None
 
 
-class RollbackBetCancel(EventMessage, frozen=True, kw_only=True):
+class RollbackBetCancel(LooseMessage, frozen=True, kw_only=True):
     """The cancellation with this window was wrong."""
 
     markets: list[MarketRef] = []
@@ -148,7 +154,7 @@ class RollbackBetCancel(EventMessage, frozen=True, kw_only=True):
     end_time: Millis | None = None
 
 
-class FixtureChange(EventMessage, frozen=True, kw_only=True):
+class FixtureChange(LooseMessage, frozen=True, kw_only=True):
     """The fixture changed; `start_time` is in ms since 1970."""
 
     change_type: int | None = None
