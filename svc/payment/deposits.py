@@ -195,19 +195,22 @@ async def succeed(tx: Tx, deposit_id: str, intent: provider.Intent) -> None:
     if row is None or not rules.climbs(row.status, "succeeded"):
         return
     now = tx.context.now()
-    paid = (intent.amount_received or intent.amount, intent.currency.upper())
-    if paid != (row.amount, row.currency):
-        await store_deposits.flag(tx, deposit_id, f"paid {paid[0]} {paid[1]}", now)
-        tx.context.log.error("a deposit was paid differently", deposit_id=deposit_id, paid=paid)
+    received, currency = intent.amount_received or intent.amount, intent.currency.upper()
+    told = (intent.amount, received, currency)
+    captured = rules.captured((row.amount, row.currency), told)
+    if captured is None:
+        await store_deposits.flag(tx, deposit_id, f"paid {received} {currency}", now)
+        tx.context.log.error("a deposit was paid differently", deposit_id=deposit_id, paid=told)
         return
     first = not await store_deposits.has_succeeded_before(tx, user_id)
-    await store_deposits.climb(tx, deposit_id, "succeeded", now, is_first=first)
+    part = captured if captured < row.amount else None
+    await store_deposits.climb(tx, deposit_id, "succeeded", now, is_first=first, received=part)
     event_id = await tx.publish(
         PAYMENT_SUCCESS,
         PaymentSuccess(
             payment_id=deposit_id,
             user_id=user_id,
-            amount=row.amount,
+            amount=captured,
             currency=row.currency,
             method=row.method,
             transfer_id=row.transfer_id,

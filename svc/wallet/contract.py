@@ -233,11 +233,14 @@ class TotalsOf(Request, frozen=True, kw_only=True):
 
 
 class KindTotal(Struct, frozen=True, kw_only=True):
-    """What one kind of transfer moved for players, in minor units, signed from their side."""
+    """What one kind of transfer moved for players, in minor units, signed from their side.
+
+    A sum over all players, so beyond what one balance may be.
+    """
 
     kind: str
     currency: Currency
-    amount: SignedAmount
+    amount: int
     transfers: int
 
 
@@ -348,7 +351,7 @@ APPLY_BATCH = Call(
 )  # fmt: skip
 TOTALS = Call(
     "rpc.wallet.v1.totals", TotalsOf, Totals, "Sum the ledger by kind, for reconciliation.",
-    callers=("reporting",), idempotent=True, deadline_ms=10_000,
+    callers=("reporting", "payment"), idempotent=True, deadline_ms=10_000,
 )  # fmt: skip
 AUDIT = Call(
     "rpc.wallet.v1.audit", Audit, AuditReport, "Check the ledger's invariants.",
