@@ -19,6 +19,7 @@ from svc.scheduler import contract as scheduler
 from svc.sportsbook import (
     feed,
     feed_recovery,
+    paying,
     placing,
     rules,
     store_bets,
@@ -243,7 +244,7 @@ async def job_due(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context)
 
 async def _sweep(context: Context) -> None:
     """Finish what waits; what fails now waits for the next time."""
-    for sweep in (feed.sweep, placing.sweep):
+    for sweep in (feed.sweep, placing.sweep, paying.sweep):
         try:
             await sweep(context)
         except Unavailable as failure:
@@ -269,6 +270,7 @@ async def sweep_once(context: Context) -> None:
 @sportsbook.on_stop
 async def stop_background(context: Context) -> None:
     await feed_recovery.stop(context)
+    await paying.of(context).close()
     for task in _background:
         task.cancel()
     await asyncio.gather(*_background, return_exceptions=True)
