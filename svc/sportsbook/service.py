@@ -79,6 +79,7 @@ sportsbook = Service(
     calls=(
         wallet.DEDUCT_BALANCE,
         wallet.ROLLBACK,
+        wallet.APPLY_BATCH,
         identity.AUTHORIZE,
         identity.CONFIRM_EXCLUSION,
     ),
