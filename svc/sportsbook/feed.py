@@ -143,12 +143,7 @@ async def _(message: OddsChange, tx: Tx) -> Effect:
         for key, market in fresh.items()
         if not _handed_over_already(market, clocks.get(key), message.product)
     ]
-    await store_events.put_markets(
-        tx,
-        message.event_id,
-        message.product,
-        [(market.id, market.specifiers, market.status) for market in theirs],
-    )
+    await store_events.put_markets(tx, message.event_id, message.product, theirs)
     await store_events.put_clocks(
         tx,
         message.event_id,

@@ -170,21 +170,19 @@ async def clocks(tx: Tx, event_id: str, producer: int) -> dict[MarketKey, ClockR
     return {(row["market_id"], row["specifiers"]): ClockRow(**dict(row)) for row in rows}
 
 
-async def put_markets(
-    tx: Tx, event_id: str, producer: int, markets: Sequence[tuple[int, str, MarketStatus]]
-) -> None:
+async def put_markets(tx: Tx, event_id: str, producer: int, markets: Sequence[MarketOdds]) -> None:
     """Set the status of markets; one whose results are known stays settled."""
     await tx.executemany(
         """
-        INSERT INTO market (event_id, market_id, specifiers, status, producer)
-        VALUES ($1, $2, $3, $4, $5)
+        INSERT INTO market (event_id, market_id, specifiers, status, producer, cashout_status)
+        VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (event_id, market_id, specifiers) DO UPDATE
         SET status = CASE WHEN market.decided THEN market.status ELSE excluded.status END,
-            producer = excluded.producer
+            producer = excluded.producer, cashout_status = excluded.cashout_status
         """,
         [
-            (event_id, market_id, specifiers, status, producer)
-            for market_id, specifiers, status in markets
+            (event_id, each.id, each.specifiers, each.status, producer, each.cashout_status)
+            for each in markets
         ],
     )
 
@@ -225,10 +223,13 @@ async def put_outcomes(tx: Tx, event_id: str, markets: Sequence[MarketOdds]) -> 
     """Set the prices of the outcomes that a message lists."""
     await tx.executemany(
         """
-        INSERT INTO outcome (event_id, market_id, specifiers, outcome_id, odds, active)
-        VALUES ($1, $2, $3, $4, $5, $6)
+        INSERT INTO outcome (event_id, market_id, specifiers, outcome_id, odds, active,
+                             chance_win, chance_half_win, chance_refund, chance_half_lose)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         ON CONFLICT (event_id, market_id, specifiers, outcome_id) DO UPDATE
-        SET odds = coalesce(excluded.odds, outcome.odds), active = excluded.active
+        SET odds = coalesce(excluded.odds, outcome.odds), active = excluded.active,
+            chance_win = excluded.chance_win, chance_half_win = excluded.chance_half_win,
+            chance_refund = excluded.chance_refund, chance_half_lose = excluded.chance_half_lose
         """,
         [
             (
@@ -238,6 +239,7 @@ async def put_outcomes(tx: Tx, event_id: str, markets: Sequence[MarketOdds]) -> 
                 each.id,
                 each.odds,
                 each.active and each.odds is not None,
+                *each.chances,
             )
             for market in markets
             for each in market.outcomes
