@@ -113,7 +113,7 @@ def answer_of(failure: BaseException, title: str | None = None) -> Answer:
         status = failure.status
     if isinstance(failure, Unavailable):
         headers["retry-after"] = str(failure.retry_after)
-    if isinstance(failure, RateLimited):
+    if isinstance(failure, Refused) and status == RateLimited.status:
         headers["retry-after"] = str(failure.members.get("retry_after", 1))
     if status == Unauthenticated.status:
         headers["www-authenticate"] = "Bearer"

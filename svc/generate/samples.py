@@ -17,6 +17,8 @@ TEXTS = (
     "en",
     "+4915112345678",
     "person@example.com",
+    "123456",
+    "wallet.read",
     "text",
     "a",
 )

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from svc.identity import contract_security as security
+from svc.identity.contract_security import Email, FactorCode, GivenPassword, Password
 from svc.mesh.context import Context
 from svc.mesh.contract import Call, Contract, Event, Route
 from svc.mesh.errors import Conflict, Forbidden, NotFound, Refused, Unauthenticated
@@ -21,8 +22,6 @@ SERVICES = (
 """The diagram's "All Services", as identity sees them: everybody else."""
 
 KycStatus = Literal["none", "pending", "verified", "rejected", "expired"]
-Password = Annotated[str, Meta(min_length=10, max_length=128, description="10 to 128 characters")]
-Email = Annotated[str, Meta(min_length=3, max_length=254, description="An e-mail address")]
 Phone = Annotated[
     str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164: +4915112345678")
 ]
@@ -66,10 +65,11 @@ class Registered(Reply, frozen=True, kw_only=True):
 
 
 class LogIn(Request, frozen=True, kw_only=True):
-    """Open a session."""
+    """Open a session; `code` only where a second factor is on."""
 
     email: Email
-    password: Annotated[str, Meta(min_length=1, max_length=128)]
+    password: GivenPassword
+    code: FactorCode | None = None
     device: str = ""
     ip: str = ""
 
@@ -297,7 +297,8 @@ REGISTER = Call(
 )  # fmt: skip
 LOG_IN = Call(
     "rpc.identity.v1.log_in", LogIn, Tokens, "Open a session and get tokens.",
-    refuses=(Unauthenticated,), deadline_ms=5_000, workers=4,
+    refuses=(security.SecondFactorRequired, security.LockedOut, Unauthenticated),
+    deadline_ms=5_000, workers=4,
     route=Route(
         method="POST", path="/v1/sessions", role="public", status=201, tag="identity",
         from_client=("ip", "device"),
@@ -384,7 +385,7 @@ IDENTITY = Contract(
     answers=(
         REGISTER, LOG_IN, REFRESH, LOG_OUT, PROFILE, UPDATE_PROFILE, SET_LIMITS, SELF_EXCLUDE,
         TAKE_TIME_OUT, VERIFY_TOKEN, AUTHORIZE, CONTACT, GET_USER, ADMIN_USER, SET_KYC,
-        CONFIRM_EXCLUSION,
+        *security.CALLS,
     ),
     publishes=(
         USER_REGISTERED, USER_LOGGED_IN, PROFILE_UPDATED, KYC_CHANGED, LIMIT_CHANGED,

@@ -17,6 +17,10 @@ COOLING_OFF = timedelta(hours=24)
 """How long a raised limit waits (UKGC RTS 12: "cooling-off", 24 hours are typical)."""
 REFRESH_LIFETIME = timedelta(days=30)
 STAFF_ROLES = frozenset({"operator", "admin"})
+ADMIN_PERMISSIONS = frozenset(
+    {"identity.set_roles", "identity.api_keys", "identity.rotate_keys", "identity.erase"}
+)
+"""What changes who may do what is not for every member of staff."""
 PLAYER_PERMISSIONS = frozenset({"bet", "play", "deposit", "withdraw", "bonus"})
 OPEN_TO_EXCLUDED = frozenset({"withdraw"})
 """An excluded player still gets their money (UKGC LCCP 3.5.3)."""
@@ -139,6 +143,8 @@ def authorize(
     service, dot, what = permission.partition(".")
     if not (dot and what and (service in SERVICES or service == "identity")):
         raise Forbidden(f"there is no permission {permission!r}")
+    if permission in ADMIN_PERMISSIONS and "admin" not in standing.roles:
+        raise Forbidden("this needs the role admin")
     if STAFF_ROLES.isdisjoint(standing.roles):
         raise Forbidden("this needs the role operator")
 

@@ -110,6 +110,14 @@ async def found(tx: Tx, user_id: str) -> store.UserRow:
     return user
 
 
+async def password_hash(tx: Tx, user_id: str) -> str:
+    """Return the hash of a user's password; raises NotFound."""
+    known = await store.password_hash(tx, user_id)
+    if known is None:
+        raise NotFound("there is no such user")
+    return known
+
+
 async def profile(tx: Tx, user_id: str) -> Profile:
     """Return a profile with its limits as they were set; raises NotFound."""
     user = await found(tx, user_id)

@@ -18,7 +18,8 @@ from svc.payment.contract import (
     RefundDeposit,
     WithdrawalOf,
 )
-from tests.payment.support import Shop, until
+from tests.payment.support import Shop
+from tests.support.waiting import until
 
 
 async def refund(shop: Shop, deposit_id: str, key: str = "") -> Deposit:
