@@ -54,6 +54,9 @@ class Route:
     `Idempotency-Key` header when `idempotent` (field `idempotency_key`), from the client's
     address (`from_client`: `ip`, `device`), and all others from the body (POST, PUT, PATCH) or
     the query string (GET, DELETE).
+
+    With another `media_type` than JSON the reply's field `text` is the answer's body as it is, and
+    a `next_cursor` becomes its `Link` to the next page (RFC 8288).
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -64,6 +67,7 @@ class Route:
     from_client: tuple[str, ...] = ()
     idempotent: bool = False
     tag: str = ""
+    media_type: str = "application/json"
 
     def path_fields(self) -> tuple[str, ...]:
         """Return the names in braces of the path, in order."""
