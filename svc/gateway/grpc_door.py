@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha import reflection
 from proto.betmesh.identity.v1 import identity_pb2
 from proto.betmesh.wallet.v1 import wallet_pb2
 from svc.identity import contract as identity
+from svc.mesh import tls
 from svc.mesh.context import Context
 from svc.mesh.errors import (
     Conflict,
@@ -138,8 +139,8 @@ def _digest(key: str) -> bytes:
 async def start(gateway: Gateway) -> None:
     """Open the door on GATEWAY_GRPC_PORT; the gateway closes it at its end.
 
-    With GRPC_TLS_CERT and GRPC_TLS_KEY, paths of PEM files, it speaks TLS. Raises Unavailable when
-    the port is taken.
+    With GRPC_TLS_CERT and GRPC_TLS_KEY (or TLS_CERT and TLS_KEY), paths of PEM files, it speaks
+    TLS. Raises Unavailable when the port is taken.
     """
     keys = Keys(gateway.setting("GRPC_API_KEY", ""), gateway.setting("GRPC_API_KEYS", ""))
     # Two gateways on one port would share its callers at random.
@@ -163,7 +164,8 @@ async def start(gateway: Gateway) -> None:
 
 
 def _listen(server: grpc.aio.Server, gateway: Gateway, address: str) -> None:
-    certificate, key = gateway.setting("GRPC_TLS_CERT", ""), gateway.setting("GRPC_TLS_KEY", "")
+    settings = gateway.runtime.settings
+    certificate, key = (tls.path_of(settings, "GRPC", kind) for kind in ("CERT", "KEY"))
     if bool(certificate) != bool(key):
         raise DeclarationError("GRPC_TLS_CERT and GRPC_TLS_KEY go together")
     if not certificate:

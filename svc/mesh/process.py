@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 import uvicorn
 import uvloop
 
-from svc.mesh import log
+from svc.mesh import log, tls
 from svc.mesh.errors import DeclarationError, Refused, Unavailable
 from svc.mesh.http import application
 from svc.mesh.runtime import Runtime
@@ -74,7 +74,9 @@ class Process:
         variable = f"{runtime.service.name.upper()}_PORT"
         host = self.settings.get(f"{runtime.service.name.upper()}_HOST", "127.0.0.1")
         listener = listen(host, int(self.settings[variable]), variable)
-        runtime.metadata["http"] = f"http://{host}:{listener.getsockname()[1]}"
+        pair = tls.http_pair(self.settings)
+        scheme = "https" if pair else "http"
+        runtime.metadata["http"] = f"{scheme}://{host}:{listener.getsockname()[1]}"
         config = uvicorn.Config(
             application(runtime),
             loop="none",
@@ -85,6 +87,8 @@ class Process:
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=5,
+            ssl_certfile=pair[0] if pair else None,
+            ssl_keyfile=pair[1] if pair else None,
             ws_max_size=64 * 1024,
             # Compressing each message once per client costs more than loopback or a LAN saves.
             ws_per_message_deflate=False,

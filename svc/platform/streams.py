@@ -11,6 +11,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 
+from svc.mesh import tls
 from svc.platform import keys
 from svc.platform.errors import PlatformError
 from svc.platform.installation import ROOT, Installation
@@ -66,6 +67,7 @@ async def connect(installation: Installation, user: str) -> Client:
             name=user,
             nkeys_seed=str(seed),
             inbox_prefix=f"_INBOX.{user}",
+            tls=tls.nats_context(installation.values),
             connect_timeout=CONNECT_S,
             allow_reconnect=False,
             error_cb=quiet,
