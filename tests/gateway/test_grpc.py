@@ -15,9 +15,10 @@ from proto.betmesh.wallet.v1 import wallet_pb2, wallet_pb2_grpc
 from svc.gateway.grpc_door import ALL_SCOPES, Keys
 from svc.mesh.clock import new_id
 from svc.mesh.errors import DeclarationError, Forbidden, Unauthenticated
-from tests.gateway.conftest import Player, until
+from tests.gateway.conftest import Player
 from tests.support.mesh import Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 Metadata = tuple[tuple[str, str], ...]
 

@@ -15,8 +15,8 @@ from svc.gateway.state import running_gateways
 from svc.gateway.valkey import Valkey
 from svc.mesh.clock import new_id
 from svc.mesh.errors import DeclarationError
-from tests.gateway.conftest import until
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 @pytest.fixture

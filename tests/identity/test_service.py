@@ -24,6 +24,7 @@ from svc.notification import contract as notification
 from tests.identity.people import logged_in, profile_of, registered, somebody
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -224,14 +225,13 @@ async def test_receipts_of_messages_show_whether_a_contact_works_in_any_order(
             notification.NOTIFICATION_FAILED, failed, subject=user_id, event_id=event_id
         )
     await operator.publish(notification.NOTIFICATION_DELIVERED, delivered, subject=user_id)
-    async with platform.database("identity") as connection, asyncio.timeout(10):
-        while True:
-            row = await connection.fetchrow(
+    async with platform.database("identity") as connection:
+        row = await until(
+            lambda: connection.fetchrow(
                 "SELECT delivered_at, failed_at, failures FROM contact_health"
                 " WHERE user_id = $1 AND delivered_at IS NOT NULL AND failed_at IS NOT NULL",
                 user_id,
-            )
-            if row is not None:
-                break
-            await asyncio.sleep(0.02)
+            ),
+            "both are noted",
+        )
     assert row["failures"] == 1

@@ -18,9 +18,10 @@ from svc.sportsbook.contract import (
     Market,
 )
 from tests.sportsbook.match import Match, now_ms, send
-from tests.sportsbook.players import sweep, until
+from tests.sportsbook.players import sweep
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 TOTAL = {(18, "total=2.5"): {"12": "1.85", "13": "1.95"}}
 

@@ -7,10 +7,11 @@ import pytest
 
 from svc.sportsbook.contract import MarketClosed
 from tests.sportsbook.match import Match, now_ms, send
-from tests.sportsbook.players import Player, sweep, until
-from tests.sportsbook.provider import PRODUCT, Provider, provided
+from tests.sportsbook.players import Player, sweep
+from tests.sportsbook.provider import PRODUCT, Provider, forget, provided
 from tests.support.mesh import Operator
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +32,6 @@ async def provider(
     yield simulator
     await simulator.faults()
     await forget(platform)
-
-
-async def forget(platform: Platform) -> None:
-    async with platform.database("sportsbook") as database:
-        await database.execute("DELETE FROM producer WHERE producer = $1", PRODUCT)
-        await database.execute("DELETE FROM recovery WHERE producer = $1", PRODUCT)
 
 
 async def is_ended(platform: Platform) -> bool:
