@@ -52,7 +52,7 @@ def encrypted() -> Generator[Installation]:
                     assert ready.wait_ready(installation, SPINE).keys() == set(SPINE)
                     yield installation
                 finally:
-                    process.terminate()
+                    process.kill()
     finally:
         forget(run_dir)
 

@@ -30,8 +30,12 @@ def terminated(port: int, certificate: str, key: str) -> Generator[int]:
                 writer.write(b"S")
                 await writer.start_tls(context)
                 behind = await asyncio.open_connection("127.0.0.1", port)
-                await asyncio.gather(_hand_on(reader, behind[1]), _hand_on(behind[0], writer))
-        writer.close()
+                ways = _hand_on(reader, behind[1]), _hand_on(behind[0], writer)
+                tasks = [asyncio.create_task(way) for way in ways]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                behind[1].transport.abort()
+        # A polite end of TLS waits for the other side, which waits for us.
+        writer.transport.abort()
 
     async def serve() -> None:
         async with await asyncio.start_server(accepted, "127.0.0.1", 0) as server:
@@ -58,4 +62,3 @@ async def _hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         while chunk := await reader.read(CHUNK_BYTES):
             writer.write(chunk)
             await writer.drain()
-    writer.close()
