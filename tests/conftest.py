@@ -1,11 +1,32 @@
 """Fixtures that every test may ask for; helpers to import live in tests/support."""
 
+import re
 from collections.abc import AsyncGenerator, Generator
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
+from tests.support import workers
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform, started_platform
+
+A_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name fresh ids alike: the processes that share the tests must know them by the same names."""
+    return "fresh-id" if isinstance(val, str) and A_UUID.fullmatch(val) else None
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Say how many processes run the tests; 0 runs them in this one."""
+    return workers.count(config)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Give whole folders to the processes."""
+    return workers.Folders(config, log)
 
 
 @pytest.fixture(scope="session")
