@@ -8,6 +8,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support import workers
+from tests.support.doubles import Stage
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform, started_platform
 
@@ -52,3 +53,11 @@ async def operator(platform: Platform) -> AsyncGenerator[Operator]:
         await found.caller.start()
         async with found.stack:
             yield found
+
+
+@pytest.fixture
+async def stage(platform: Platform, services: Services) -> AsyncGenerator[Stage]:
+    """Plays the services around the one under test: see tests/support/doubles.py."""
+    found = Stage(platform, services)
+    yield found
+    await found.close()
