@@ -105,7 +105,7 @@ async def _follow(
         if holder:
             gateway.access.still_valid(holder, live.role)
 
-    async with gateway.hub.follow(live.subject(key)) as follower:
+    async with gateway.hub.follow(live.subject(key), live.pace_ms / 1000) as follower:
         await socket.send_data(await state())
         # None of the three ends but by raising why.
         tasks: set[asyncio.Task[Any]] = {
@@ -170,7 +170,7 @@ async def _watch(
 
 async def _send_all(socket: Socket, follower: Follower) -> None:
     while True:
-        await socket.send_data(await follower.queue.get())
+        await socket.send_data(await follower.next())
 
 
 async def _read_all(socket: Socket) -> None:

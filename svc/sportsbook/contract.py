@@ -345,9 +345,16 @@ LIABILITIES = Call(
     ),
 )  # fmt: skip
 
+LIVE_PACE_MS = 100
+"""A client gets at most one frame of an event in this time: the newest."""
 ODDS = Live(
     "odds", EventDetail, "/ws/odds/{key}", cast("Call[Struct, Struct]", GET_EVENT), "event_id",
-    purpose="An event's markets and odds, whole, whenever they change.",
+    purpose="An event's markets and odds, whole, whenever they change.", pace_ms=LIVE_PACE_MS,
+)  # fmt: skip
+BOARD = Live(
+    "board", EventDetail, "/ws/odds", cast("Call[Struct, Struct]", LIST_EVENTS),
+    purpose="All events: first the list, then each event whole whenever it changes.",
+    pace_ms=LIVE_PACE_MS, follows="odds",
 )  # fmt: skip
 
 SPORTSBOOK = Contract(
@@ -358,7 +365,7 @@ SPORTSBOOK = Contract(
     publishes=(
         BET_PLACED, BET_SETTLED, BET_CANCELLED, BET_REJECTED, BET_ROLLED_BACK, BET_CASHED_OUT,
     ),
-    pushes=(ODDS,),
+    pushes=(ODDS, BOARD),
     doors=(
         Door(
             path="/feeds/betradar", call=INGEST, headers=("x-access-token",),
