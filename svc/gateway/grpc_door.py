@@ -22,6 +22,7 @@ from grpc_reflection.v1alpha import reflection
 
 from proto.betmesh.identity.v1 import identity_pb2
 from proto.betmesh.wallet.v1 import wallet_pb2
+from svc.gateway.answers import RateLimited
 from svc.identity import contract as identity
 from svc.mesh import tls
 from svc.mesh.context import Context
@@ -41,6 +42,8 @@ from svc.mesh.errors import (
 from svc.wallet import contract as wallet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
     from google.protobuf.message import Message
     from msgspec import Struct
@@ -91,6 +94,7 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (NotFound, grpc.StatusCode.NOT_FOUND),
     (Conflict, grpc.StatusCode.ALREADY_EXISTS),
     (IdempotencyMismatch, grpc.StatusCode.ALREADY_EXISTS),
+    (RateLimited, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Refused, grpc.StatusCode.FAILED_PRECONDITION),
     (TimedOut, grpc.StatusCode.DEADLINE_EXCEEDED),
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
@@ -101,11 +105,15 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
 class Keys:
     """The API keys and what each opens; kept as digests, compared in constant time."""
 
-    def __init__(self, main: str, more: str) -> None:
+    def __init__(
+        self, main: str, more: str, made: Callable[[bytes], Scopes | None] = lambda _: None
+    ) -> None:
         """Read `GRPC_API_KEY`, which opens all, and `GRPC_API_KEYS`: `<key>:<scope>+<scope>,…`.
 
-        Raises DeclarationError for a scope that does not exist.
+        `made` finds what a key that an admin made opens, by its digest. Raises DeclarationError
+        for a scope that does not exist.
         """
+        self.made = made
         self.scopes: dict[bytes, Scopes] = {}
         if main:
             self.scopes[_digest(main)] = ALL_SCOPES
@@ -117,12 +125,15 @@ class Keys:
                 raise DeclarationError(f"GRPC_API_KEYS: each must be <key>:<scope>+…; of {known}")
             self.scopes[_digest(key)] = scopes
 
-    def require(self, scope: str, metadata: Any) -> None:
-        """Let a call pass whose key opens the scope; raises Unauthenticated or Forbidden."""
+    def require(self, scope: str, metadata: Any) -> str:
+        """Let a call pass whose key opens the scope, and return what the key is counted by.
+
+        Raises Unauthenticated or Forbidden.
+        """
         header = next((value for name, value in metadata or () if name == "authorization"), "")
         scheme, _, key = str(header).partition(" ")
         given = _digest(key.strip())
-        found: Scopes | None = None
+        found = self.made(given)
         for known, scopes in self.scopes.items():
             if hmac.compare_digest(known, given):
                 found = scopes
@@ -130,6 +141,7 @@ class Keys:
             raise Unauthenticated("the metadata `authorization: Bearer <API key>` is needed")
         if scope not in found:
             raise Forbidden(f"this API key does not open {scope}")
+        return given.hex()
 
 
 def _digest(key: str) -> bytes:
@@ -142,7 +154,11 @@ async def start(gateway: Gateway) -> None:
     With GRPC_TLS_CERT and GRPC_TLS_KEY (or TLS_CERT and TLS_KEY), paths of PEM files, it speaks
     TLS. Raises Unavailable when the port is taken.
     """
-    keys = Keys(gateway.setting("GRPC_API_KEY", ""), gateway.setting("GRPC_API_KEYS", ""))
+    keys = Keys(
+        gateway.setting("GRPC_API_KEY", ""),
+        gateway.setting("GRPC_API_KEYS", ""),
+        gateway.access.scopes_of,
+    )
     # Two gateways on one port would share its callers at random.
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     names = await _add_services(server, gateway, keys)
@@ -199,7 +215,8 @@ def _handler(gateway: Gateway, keys: Keys, method: Method) -> Any:
 
     async def answer(request: Message, call_context: grpc.aio.ServicerContext[Any, Any]) -> Message:
         try:
-            keys.require(method.scope, call_context.invocation_metadata())
+            key = keys.require(method.scope, call_context.invocation_metadata())
+            await gateway.limiter.admit("api_key", key)
             reply = await _ask(gateway, method, request, call_context.time_remaining())
         except Exception as failure:
             if not isinstance(failure, (Refused, Unavailable)):

@@ -36,7 +36,7 @@ BEARER = "bearer."
 KEY = re.compile(r"[A-Za-z0-9_:-]{1,128}")
 """What may stand in a subject as one token; NATS' wildcards and dots may not."""
 CLOSE_WAIT_S = 10.0
-RECHECK_S = 2.0
+RECHECK_S = 0.5
 """How often an open socket's token is looked at again."""
 NO_TOKEN, REFUSED, TRY_LATER, BUG = 4401, 1008, 1013, 1011
 

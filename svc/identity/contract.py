@@ -27,6 +27,9 @@ Phone = Annotated[
 ]
 CONFIRM_EXCLUSION = security.CONFIRM_EXCLUSION
 confirm_exclusion = security.confirm_exclusion
+API_KEY_ENTRIES = security.API_KEY_ENTRIES
+PublishedApiKey = security.PublishedApiKey
+api_key_entry = security.api_key_entry
 OpaqueText = Annotated[str, Meta(min_length=1, max_length=255)]
 Period = Literal["day", "week", "month"]
 LimitKind = Literal["deposit", "loss", "stake"]

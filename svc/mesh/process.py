@@ -13,6 +13,7 @@ import uvloop
 from svc.mesh import log, tls
 from svc.mesh.errors import DeclarationError, Refused, Unavailable
 from svc.mesh.http import application
+from svc.mesh.patience import PatientForAWhile
 from svc.mesh.runtime import Runtime
 from svc.mesh.service import Service
 from svc.mesh.settings import MissingSetting, Settings
@@ -80,7 +81,7 @@ class Process:
         config = uvicorn.Config(
             application(runtime),
             loop="none",
-            http="httptools",
+            http=PatientForAWhile,
             ws="websockets-sansio",
             lifespan="off",  # the services start before their doors open, and end after them
             access_log=False,
