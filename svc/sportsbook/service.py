@@ -17,6 +17,8 @@ from svc.mesh.types import Empty
 from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
 from svc.sportsbook import (
+    cashing_out,
+    extras,
     feed,
     feed_recovery,
     paying,
@@ -31,13 +33,18 @@ from svc.sportsbook.contract import (
     BET_CANCELLED,
     BET_PLACED,
     BET_SETTLED,
+    CASH_OUT,
+    DEDUCT,
     GET_BET,
     GET_EVENT,
+    GRANT_FREE_BET,
     INGEST,
     LIABILITIES,
     LIST_BETS,
     LIST_EVENTS,
+    LIST_FREE_BETS,
     PLACE_BET,
+    QUOTE_CASH_OUT,
     SPORTSBOOK,
     Bet,
     BetAccepted,
@@ -54,6 +61,17 @@ from svc.sportsbook.contract import (
     Liabilities,
     LiabilityReport,
     PlaceBet,
+)
+from svc.sportsbook.contract_offers import (
+    CashedOut,
+    CashOut,
+    CashOutQuote,
+    Deduction,
+    FreeBet,
+    FreeBets,
+    FreeBetsOf,
+    GrantFreeBet,
+    QuoteOf,
 )
 from svc.sportsbook.names import NAMESPACE
 from svc.sportsbook.store_players import PlayerLimit
@@ -173,6 +191,34 @@ async def liabilities(request: Liabilities, context: Context) -> LiabilityReport
             return LiabilityReport(items=await store_bets.liabilities(tx))
 
     return await context.cache.read_through(RISK_KEY, LiabilityReport, load, ttl_s=RISK_CACHED_S)
+
+
+@sportsbook.answers(QUOTE_CASH_OUT)
+async def quote_cash_out(request: QuoteOf, context: Context) -> CashOutQuote:
+    return await cashing_out.quote(request, context)
+
+
+@sportsbook.answers(CASH_OUT)
+async def cash_out(request: CashOut, context: Context) -> CashedOut:
+    return await cashing_out.cash_out(request, context)
+
+
+@sportsbook.answers(LIST_FREE_BETS)
+async def list_free_bets(request: FreeBetsOf, context: Context) -> FreeBets:
+    return await extras.free_bets(request, context)
+
+
+@sportsbook.answers(GRANT_FREE_BET)
+async def grant_free_bet(request: GrantFreeBet, context: Context) -> FreeBet:
+    await identity.require_permission(context, request.actor_id, "sportsbook.free_bets")
+    return await extras.grant_free_bet(request, context)
+
+
+@sportsbook.answers(DEDUCT)
+async def deduct(request: Deduction, context: Context) -> Empty:
+    await identity.require_permission(context, request.actor_id, "sportsbook.deductions")
+    await extras.deduct(request, context)
+    return Empty()
 
 
 @sportsbook.hears(identity.USER_REGISTERED)
