@@ -6,8 +6,6 @@ fields of the call's JSON, so one handler serves them all.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from proto.betmesh.identity.v1 import identity_pb2
 from proto.betmesh.wallet.v1 import wallet_pb2
 from svc.gateway.answers import RateLimited
+from svc.gateway.keys import Keys
 from svc.identity import contract as identity
 from svc.mesh import tls
 from svc.mesh.context import Context
@@ -42,8 +41,6 @@ from svc.mesh.errors import (
 from svc.wallet import contract as wallet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
     from google.protobuf.message import Message
     from msgspec import Struct
@@ -51,10 +48,10 @@ if TYPE_CHECKING:
     from svc.gateway.state import Gateway
     from svc.mesh.contract import Call
 
-    Scopes = frozenset[str]
-
 GRACE_S = 5.0
 PROBLEM_METADATA = "betmesh-problem"
+RETRY_METADATA = "retry-after"
+"""How many seconds a caller who asked too often should wait."""
 
 
 @dataclass(frozen=True)
@@ -89,63 +86,17 @@ ALL_SCOPES = frozenset(method.scope for method in METHODS)
 
 STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (Invalid, grpc.StatusCode.INVALID_ARGUMENT),
+    (RateLimited, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (Forbidden, grpc.StatusCode.PERMISSION_DENIED),
     (NotFound, grpc.StatusCode.NOT_FOUND),
     (Conflict, grpc.StatusCode.ALREADY_EXISTS),
     (IdempotencyMismatch, grpc.StatusCode.ALREADY_EXISTS),
-    (RateLimited, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Refused, grpc.StatusCode.FAILED_PRECONDITION),
     (TimedOut, grpc.StatusCode.DEADLINE_EXCEEDED),
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
 )
 """The first class that fits decides; what fits none is a bug, INTERNAL."""
-
-
-class Keys:
-    """The API keys and what each opens; kept as digests, compared in constant time."""
-
-    def __init__(
-        self, main: str, more: str, made: Callable[[bytes], Scopes | None] = lambda _: None
-    ) -> None:
-        """Read `GRPC_API_KEY`, which opens all, and `GRPC_API_KEYS`: `<key>:<scope>+<scope>,…`.
-
-        `made` finds what a key that an admin made opens, by its digest. Raises DeclarationError
-        for a scope that does not exist.
-        """
-        self.made = made
-        self.scopes: dict[bytes, Scopes] = {}
-        if main:
-            self.scopes[_digest(main)] = ALL_SCOPES
-        for entry in filter(None, (text.strip() for text in more.split(","))):
-            key, _, names = entry.partition(":")
-            scopes = frozenset(names.split("+"))
-            if not key or not scopes <= ALL_SCOPES:
-                known = ", ".join(sorted(ALL_SCOPES))
-                raise DeclarationError(f"GRPC_API_KEYS: each must be <key>:<scope>+…; of {known}")
-            self.scopes[_digest(key)] = scopes
-
-    def require(self, scope: str, metadata: Any) -> str:
-        """Let a call pass whose key opens the scope, and return what the key is counted by.
-
-        Raises Unauthenticated or Forbidden.
-        """
-        header = next((value for name, value in metadata or () if name == "authorization"), "")
-        scheme, _, key = str(header).partition(" ")
-        given = _digest(key.strip())
-        found = self.made(given)
-        for known, scopes in self.scopes.items():
-            if hmac.compare_digest(known, given):
-                found = scopes
-        if scheme.lower() != "bearer" or found is None:
-            raise Unauthenticated("the metadata `authorization: Bearer <API key>` is needed")
-        if scope not in found:
-            raise Forbidden(f"this API key does not open {scope}")
-        return given.hex()
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
 
 
 async def start(gateway: Gateway) -> None:
@@ -157,8 +108,11 @@ async def start(gateway: Gateway) -> None:
     keys = Keys(
         gateway.setting("GRPC_API_KEY", ""),
         gateway.setting("GRPC_API_KEYS", ""),
-        gateway.access.scopes_of,
+        ALL_SCOPES,
+        gateway.runtime.clock,
     )
+    gateway.closing.append(keys.stop)
+    await keys.start(gateway.runtime.context())
     # Two gateways on one port would share its callers at random.
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     names = await _add_services(server, gateway, keys)
@@ -222,7 +176,10 @@ def _handler(gateway: Gateway, keys: Keys, method: Method) -> Any:
             if not isinstance(failure, (Refused, Unavailable)):
                 gateway.log.exception("a gRPC call failed", method=method.name)
             code, details, name = status_of(failure)
-            await call_context.abort(code, details, ((PROBLEM_METADATA, name),))
+            told = [(PROBLEM_METADATA, name)]
+            if isinstance(failure, RateLimited):
+                told.append((RETRY_METADATA, str(failure.members["retry_after"])))
+            await call_context.abort(code, details, tuple(told))
         return json_format.ParseDict(
             msgspec.to_builtins(reply), reply_type(), ignore_unknown_fields=True
         )

@@ -54,8 +54,7 @@ DEFAULTS: dict[Class, tuple[float, int]] = {
 }
 """Tokens per second and the size of the bucket. `credentials` are public writes (log-in, opening an
 account): guessing passwords is worth slowing down. `door` is for feeds and webhooks, whose senders
-prove themselves by signature and come in bursts; `api_key` is for callers over gRPC, each key its
-own bucket."""
+prove themselves by signature and come in bursts; `api_key` for each caller over gRPC."""
 
 
 @dataclass(frozen=True)
