@@ -12,7 +12,7 @@ from svc.mesh.contract import RawMessage
 from svc.mesh.database import Tx
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import Invalid, NotFound, Unauthenticated, Unavailable
-from svc.mesh.service import Hear, Service
+from svc.mesh.service import Extras, Hear, Service
 from svc.mesh.types import Empty
 from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
@@ -20,6 +20,7 @@ from svc.sportsbook import (
     cashing_out,
     extras,
     feed,
+    feed_nats,
     feed_recovery,
     paying,
     placing,
@@ -106,6 +107,11 @@ sportsbook = Service(
     cache=True,
     localizes=(NAMESPACE,),
     outside=("BetRadar",),
+    extras=Extras(
+        streams=(feed_nats.STREAM,),
+        consumers=(feed_nats.CONSUMER,),
+        publishes=feed_nats.PUBLISHES,
+    ),
 )
 
 SWEEP = scheduler.JobRequested(service="sportsbook", name="sweep", cron="*/10 * * * * *")
@@ -312,6 +318,12 @@ async def sweep_once(context: Context) -> None:
     task = asyncio.create_task(_sweep(context.spawn()))
     _background.add(task)
     task.add_done_callback(_background.discard)
+
+
+@sportsbook.on_start
+async def read_the_feeds_stream(context: Context) -> None:
+    """Hear the feed on NATS too, for as long as the service runs."""
+    feed_recovery.beside(feed_nats.read(context.spawn()), context)
 
 
 @sportsbook.on_stop
