@@ -20,6 +20,7 @@ from svc.payment import (
     provider,
     reconciliation,
     refunds,
+    rules,
     store_deposits,
     store_disputes,
     store_players,
@@ -126,6 +127,7 @@ payment = Service(
 async def open_provider(context: Context) -> None:
     """Make the HTTP client of the provider and ask for the jobs."""
     provider.open_for(context)
+    rules.policy_of(context.runtime.settings.get)  # what is no amount shall be told at the start
     async with context.transaction() as tx:
         for name, cron in JOBS.items():
             await tx.publish(
