@@ -79,6 +79,7 @@ async def _take_in(asked: RequestDeposit, context: Context) -> DepositRow | None
             flag=None,
             created_at=now,
             tries=0,
+            reviewed=rules.is_reviewed(asked.amount, context.runtime.settings.get),
         )
         await store_deposits.insert(tx, row, asked.idempotency_key, rules.next_try(now, 0))
     return row
@@ -106,7 +107,7 @@ async def start(context: Context, row: DepositRow) -> DepositRow:
             return await store_deposits.find(tx, row.deposit_id) or row
     try:
         intent = await provider.of(context).pay_in(
-            row.deposit_id, row.amount, row.currency, row.method
+            row.deposit_id, row.amount, row.currency, row.method, manual=row.reviewed
         )
     except provider.Rejected as rejected:
         field = "method" if rejected.code == "resource_missing" else "amount"

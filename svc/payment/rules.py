@@ -236,6 +236,17 @@ def policy_of(setting: Callable[[str, str], str]) -> WithdrawalPolicy:
     )
 
 
+def is_reviewed(amount: int, setting: Callable[[str, str], str]) -> bool:
+    """Say whether an operator looks at a deposit first: from PAYMENT_REVIEW_FROM minor units on.
+
+    Raises DeclarationError when the setting is no amount.
+    """
+    least = setting("PAYMENT_REVIEW_FROM", "")
+    if least and not least.isdecimal():
+        raise DeclarationError("PAYMENT_REVIEW_FROM must be an amount in minor units")
+    return bool(least) and amount >= int(least)
+
+
 def check_player(player: Player, currency: str, now: datetime) -> None:
     """Raise what forbids a deposit: exclusion, a failed verification, another currency."""
     if player.excluded_until is not None and now < player.excluded_until:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 from svc.identity import contract as identity
 from svc.mesh.context import Context
@@ -20,6 +21,7 @@ from svc.payment import (
     provider,
     reconciliation,
     refunds,
+    reviews,
     rules,
     store_deposits,
     store_disputes,
@@ -33,6 +35,7 @@ from svc.payment import (
 )
 from svc.payment.contract import (
     CANCEL_WITHDRAWAL,
+    CAPTURE_DEPOSIT,
     GET_DEPOSIT,
     GET_WITHDRAWAL,
     PAYMENT,
@@ -41,14 +44,17 @@ from svc.payment.contract import (
     PAYMENT_SUCCESS,
     RECEIVE_WEBHOOK,
     REFUND_DEPOSIT,
+    RELEASE_DEPOSIT,
     REQUEST_DEPOSIT,
     REQUEST_WITHDRAWAL,
+    CaptureDeposit,
     Deposit,
     DepositOf,
     PaymentFailed,
     PaymentRefunded,
     PaymentSuccess,
     RefundDeposit,
+    ReleaseDeposit,
     RequestDeposit,
     RequestWithdrawal,
     Withdrawal,
@@ -127,7 +133,8 @@ payment = Service(
 async def open_provider(context: Context) -> None:
     """Make the HTTP client of the provider and ask for the jobs."""
     provider.open_for(context)
-    rules.policy_of(context.runtime.settings.get)  # what is no amount shall be told at the start
+    for read in (rules.policy_of, partial(rules.is_reviewed, 0)):
+        read(context.runtime.settings.get)  # what is no amount shall be told at the start
     async with context.transaction() as tx:
         for name, cron in JOBS.items():
             await tx.publish(
@@ -185,6 +192,20 @@ async def refund_deposit(request: RefundDeposit, context: Context) -> Deposit:
     """Give a deposit back to where it came from."""
     await identity.require_permission(context, request.actor_id, "payment.refund")
     return await refunds.request(request, context)
+
+
+@payment.answers(CAPTURE_DEPOSIT)
+async def capture_deposit(request: CaptureDeposit, context: Context) -> Deposit:
+    """Take a deposit that an operator looked at."""
+    await identity.require_permission(context, request.actor_id, "payment.capture")
+    return await reviews.capture(request, context)
+
+
+@payment.answers(RELEASE_DEPOSIT)
+async def release_deposit(request: ReleaseDeposit, context: Context) -> Deposit:
+    """Let a deposit go that an operator looked at."""
+    await identity.require_permission(context, request.actor_id, "payment.capture")
+    return await reviews.release(request, context)
 
 
 @payment.answers(RECEIVE_WEBHOOK)
