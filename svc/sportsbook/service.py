@@ -20,6 +20,7 @@ from svc.sportsbook import (
     cashing_out,
     extras,
     feed,
+    feed_descriptions,
     feed_nats,
     feed_recovery,
     paying,
@@ -318,6 +319,11 @@ async def sweep_once(context: Context) -> None:
     task = asyncio.create_task(_sweep(context.spawn()))
     _background.add(task)
     task.add_done_callback(_background.discard)
+
+
+@sportsbook.on_start
+async def know_the_feeds_names(context: Context) -> None:
+    await feed_descriptions.load(context)
 
 
 @sportsbook.on_start

@@ -5,7 +5,7 @@ from weakref import WeakValueDictionary
 
 from svc.mesh.context import Context
 from svc.mesh.errors import NotFound
-from svc.sportsbook import rules, store_events
+from svc.sportsbook import feed_descriptions, rules, store_events
 from svc.sportsbook.contract import ODDS, Bet, EventDetail, Leg, Market, Outcome
 from svc.sportsbook.names import Names, event_name
 from svc.sportsbook.store_bets import BetRow, LegRow
@@ -29,7 +29,8 @@ async def detail(event_id: str, context: Context) -> EventDetail:
         rows = await store_events.markets(tx, event_id)
     if event is None:
         raise NotFound(f"there is no event {event_id}")
-    names = Names(context.localizer, SHOWN_LOCALE, event.home, event.away)
+    known = feed_descriptions.of(context, SHOWN_LOCALE)
+    names = Names(context.localizer, SHOWN_LOCALE, event.home, event.away, known)
     markets: dict[tuple[int, str], Market] = {}
     for row in rows:
         key: tuple[int, str] = (row["market_id"], row["specifiers"])
@@ -113,7 +114,8 @@ def _whole(legs: list[LegRow]) -> list[tuple[LegRow, LegRow | None]]:
 
 async def _leg(whole: tuple[LegRow, LegRow | None], locale: str, context: Context) -> Leg:
     leg, place = whole
-    names = Names(context.localizer, locale, leg.home, leg.away)
+    known = feed_descriptions.of(context, locale)
+    names = Names(context.localizer, locale, leg.home, leg.away, known)
     parts = (
         event_name(leg.home, leg.away, ""),
         await names.market(leg.market_id, leg.specifiers),

@@ -67,7 +67,8 @@ async def test_what_is_refused_is_a_dead_letter_with_the_reason(
             found = await stream.get_last_msg("DEAD", f"dead.sportsbook.uof.{stored.seq}")
         except NotFoundError:
             return ""
-        return (found.headers or {}).get("Dead-Cause", "")
+        headers: dict[str, str] = found.headers or {}
+        return headers.get("Dead-Cause", "")
 
     assert "well-formed XML" in await until(cause, "the message is parked")
 

@@ -168,3 +168,23 @@ async def test_a_changed_fixture_is_asked_for_and_what_it_says_holds(
         return (await match.shown()).starts_at == datetime(2027, 3, 1, 18, tzinfo=UTC)
 
     await until(as_in_the_fixture, "the fixture's own start holds")
+
+
+async def test_markets_that_we_have_no_words_for_are_named_and_grouped_by_the_feed(
+    match: Match, provider: Provider, operator: Operator
+) -> None:
+    assert provider
+    await match.fixture("2027-03-01T18:00:00Z")
+
+    await sweep(operator)
+
+    async def named() -> bool:
+        await match.odds({(61, "goalnr=2"): {"6": "1.9", "7": "3"}, (100, "from=1|to=10"): {}})
+        names = {each.name for each in (await match.shown()).markets}
+        return {"2nd goal of the first half", "Result from minute 1 to 10"} <= names
+
+    await until(named, "the feed's descriptions are known")
+    await match.stop("1st_half")
+    shown = {each.market_id: each for each in (await match.shown()).markets}
+    assert [outcome.name for outcome in shown[61].outcomes] == ["Rovers", "none"]
+    assert (shown[61].status, shown[100].status) == ("suspended", "active")
