@@ -32,7 +32,10 @@ INVARIANTS: dict[str, Invariant] = {
     "entry_without_other_side": Invariant(
         "the entries of each transfer sum to zero",
         """
-            SELECT count(*) FROM entry WHERE contra IS NULL
+            SELECT coalesce(sum(moving), 0) FROM (
+                SELECT kind, count(*) FILTER (WHERE cash_change <> 0 OR bonus_change <> 0) AS moving
+                FROM transfer WHERE outcome = 'applied' GROUP BY kind) AS v
+            WHERE house_of(kind) IS NULL
         """,
         "SELECT * FROM entry WHERE contra IS NULL: a kind that house_of does not know was "
         "written past the rules",
@@ -44,24 +47,29 @@ INVARIANTS: dict[str, Invariant] = {
                 SELECT user_id, sum(cash_change) AS cash, sum(bonus_change) AS bonus,
                     sum(held_change) AS held, count(*) AS seq
                 FROM transfer WHERE seq IS NOT NULL GROUP BY user_id
+            ), moved AS (
+                SELECT shard, currency, kind, sum(cash_change + bonus_change) AS money,
+                    sum(held_change) AS held, sum(won_from_play) AS won,
+                    sum(greatest(held_after - cash_after, 0)
+                        - greatest(held_after - held_change - cash_after + cash_change, 0)) AS lent
+                FROM transfer WHERE outcome = 'applied' GROUP BY shard, currency, kind
             ), house_own AS (
-                SELECT shard, currency, name, sum(amount) AS amount FROM (
-                    SELECT shard, currency, contra AS name, -amount AS amount FROM entry
-                    UNION ALL
-                    SELECT shard, currency, account, amount FROM entry WHERE account = 'revenue'
-                ) AS leg WHERE name <> 'debt' GROUP BY shard, currency, name
+                SELECT shard, currency, name, sum(amount) AS amount
+                FROM moved CROSS JOIN LATERAL (VALUES (house_of(kind), -money), ('holds', -held),
+                    ('revenue', won), ('bets_in_play', -won)) AS leg (name, amount)
+                GROUP BY shard, currency, name
             ), lent AS (
-                SELECT currency, -sum(amount) AS amount FROM entry WHERE contra = 'debt'
-                GROUP BY currency
+                SELECT currency, -sum(lent) AS amount FROM moved GROUP BY currency
             )
             SELECT (SELECT count(*) FROM wallet FULL JOIN own USING (user_id)
                 WHERE (wallet.cash, wallet.bonus, wallet.held, wallet.seq) IS DISTINCT FROM (
                     coalesce(own.cash, 0), coalesce(own.bonus, 0), coalesce(own.held, 0),
                     coalesce(own.seq, 0)))
                 + (SELECT count(*) FROM house FULL JOIN house_own USING (shard, currency, name)
-                WHERE balance IS DISTINCT FROM coalesce(amount, 0))
-                + (SELECT count(*) FROM account LEFT JOIN lent USING (currency)
-                WHERE name = 'debt' AND balance <> coalesce(amount, 0))
+                WHERE coalesce(balance, 0) <> coalesce(amount, 0))
+                + (SELECT count(*) FROM account FULL JOIN lent USING (currency)
+                WHERE coalesce(name, 'debt') = 'debt'
+                    AND coalesce(balance, 0) <> coalesce(amount, 0))
         """,
         "compare wallet and house with entry: the entries are right, unless the chain is broken "
         "too",
