@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec import Struct
 
 from svc.identity import contract as identity
@@ -62,7 +61,6 @@ class Access:
         self.clock = clock
         self.published: Mirror | None = None
         self.revoked: Mirror | None = None
-        self.api_keys: Mirror | None = None
         self.document: bytes | None = None
         self.keys: tokens.Keys = {}
         self.verified: dict[str, Holder] = {}
@@ -72,17 +70,15 @@ class Access:
         bucket = context.shared(identity.IDENTITY)
         self.published = await bucket.mirror(tokens.JWKS_KEY)
         self.revoked = await bucket.mirror(tokens.revoked_key("*"))
-        self.api_keys = await bucket.mirror(identity.API_KEY_ENTRIES)
         # Without NATS' answer the door opens all the same, and refuses tokens until it comes.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_READ_S):
                 await self.published.complete.wait()
                 await self.revoked.complete.wait()
-                await self.api_keys.complete.wait()
 
     async def stop(self) -> None:
         """Stop watching."""
-        for mirror in (self.published, self.revoked, self.api_keys):
+        for mirror in (self.published, self.revoked):
             if mirror is not None:
                 await mirror.stop()
 
@@ -124,16 +120,6 @@ class Access:
         allowed = ALLOWED[role]
         if allowed is not None and allowed.isdisjoint(holder.roles):
             raise Forbidden(f"this needs the role {role}")
-
-    def scopes_of(self, digest: bytes) -> frozenset[str] | None:
-        """Return what the API key of a SHA-256 digest opens now, or None when there is no such."""
-        entry = self.api_keys.get(identity.api_key_entry(digest)) if self.api_keys else None
-        if entry is None:
-            return None
-        known = msgspec.json.decode(entry, type=identity.PublishedApiKey)
-        if known.expires_at is not None and known.expires_at <= self.clock.now():
-            return None
-        return frozenset(known.scopes)
 
     def _current_keys(self) -> tokens.Keys:
         document = self.published.get(tokens.JWKS_KEY) if self.published else None

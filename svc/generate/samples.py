@@ -15,6 +15,7 @@ TEXTS = (
     "EUR",
     "2.50",
     "en",
+    "DE",
     "+4915112345678",
     "person@example.com",
     "123456",

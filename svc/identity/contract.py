@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from svc.identity import contract_security as security
+from svc.identity import contract_privacy as privacy, contract_security as security
 from svc.identity.contract_security import Email, FactorCode, GivenPassword, Password
 from svc.mesh.context import Context
 from svc.mesh.contract import Call, Contract, Event, Route
@@ -27,9 +27,8 @@ Phone = Annotated[
 ]
 CONFIRM_EXCLUSION = security.CONFIRM_EXCLUSION
 confirm_exclusion = security.confirm_exclusion
-API_KEY_ENTRIES = security.API_KEY_ENTRIES
-PublishedApiKey = security.PublishedApiKey
-api_key_entry = security.api_key_entry
+USER_ERASED = privacy.USER_ERASED
+UserErased = privacy.UserErased
 OpaqueText = Annotated[str, Meta(min_length=1, max_length=255)]
 Period = Literal["day", "week", "month"]
 LimitKind = Literal["deposit", "loss", "stake"]
@@ -142,7 +141,7 @@ class UpdateProfile(Request, frozen=True, kw_only=True):
 
 
 class SetLimits(Request, frozen=True, kw_only=True):
-    """Set limits: lower holds at once, higher only after the cooling-off (UKGC RTS 12)."""
+    """Set a limit: a lower one at once, a higher one by asking again after the cooling-off."""
 
     user_id: Id
     kind: LimitKind
@@ -388,11 +387,11 @@ IDENTITY = Contract(
     answers=(
         REGISTER, LOG_IN, REFRESH, LOG_OUT, PROFILE, UPDATE_PROFILE, SET_LIMITS, SELF_EXCLUDE,
         TAKE_TIME_OUT, VERIFY_TOKEN, AUTHORIZE, CONTACT, GET_USER, ADMIN_USER, SET_KYC,
-        *security.CALLS,
+        *security.CALLS, *privacy.CALLS,
     ),
     publishes=(
         USER_REGISTERED, USER_LOGGED_IN, PROFILE_UPDATED, KYC_CHANGED, LIMIT_CHANGED,
-        SELF_EXCLUDED, SESSION_REVOKED,
+        SELF_EXCLUDED, SESSION_REVOKED, USER_ERASED,
     ),
     readers=("gateway",),
 )  # fmt: skip

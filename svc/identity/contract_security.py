@@ -31,7 +31,6 @@ Scope = Annotated[
     str, Meta(pattern=r"^[a-z]+\.(read|write)$", max_length=40, description="e.g. wallet.read")
 ]
 API_KEY_PREFIX = "bm_"
-API_KEY_ENTRIES = "apikey.*"
 
 
 class LockedOut(Refused):

@@ -5,10 +5,12 @@ from datetime import timedelta
 from svc.identity import (
     api_keys,
     audit,
+    contract_privacy as privacy,
     contract_security as security,
     exclusions,
     guesses,
     password_changes,
+    privacy as own_data,
     rules,
     second_factor,
     security_store,
@@ -18,6 +20,7 @@ from svc.identity import (
     staff,
     store,
     users,
+    verification,
 )
 from svc.identity.contract import (
     ADMIN_USER,
@@ -71,7 +74,7 @@ from svc.mesh import tokens
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
 from svc.mesh.envelope import CloudEvent
-from svc.mesh.errors import Unavailable
+from svc.mesh.errors import NotFound, Unavailable
 from svc.mesh.service import Hear, Service
 from svc.mesh.types import Empty
 from svc.notification import contract as notification
@@ -80,6 +83,8 @@ from svc.scheduler import contract as scheduler
 
 PURGE = "purge-sessions"
 PURGE_CRON = "0 40 3 * * *"
+HAND_OVER = "hand-over-verifications"
+HAND_OVER_CRON = "15 * * * * *"
 KEPT_AFTER_END = timedelta(days=1)
 REACHABLE = frozenset({"sms", "email"})
 
@@ -192,9 +197,11 @@ async def authorize(request: Authorize, context: Context) -> Authorized:
 
 @identity.answers(CONTACT)
 async def contact(request: OfUser, context: Context) -> Contact:
-    """Tell notification how to reach a user."""
+    """Tell notification how to reach a user; one whose account is closed is not reached."""
     async with context.transaction() as tx:
         user = await users.found(tx, request.user_id)
+    if user.closed:
+        raise NotFound("the account is closed")
     return Contact(
         user_id=user.user_id,
         email=user.email,
@@ -233,10 +240,7 @@ async def set_kyc(request: SetKyc, context: Context) -> Profile:
     async with context.transaction() as tx:
         await users.require_staff(tx, request.actor_id, "identity.set_kyc")
         user = await users.locked(tx, request.user_id)
-        if user.kyc_status != request.status:
-            await store.set_kyc(tx, user.user_id, request.status)
-            changed = KycChanged(user_id=user.user_id, status=request.status)
-            await tx.publish(KYC_CHANGED, changed, subject=user.user_id)
+        await verification.set_status(tx, user, request.status, request.actor_id)
         return await users.changed_profile(tx, user.user_id)
 
 
@@ -277,6 +281,9 @@ async def admin_security_events(
         return await audit.page(tx, request.user_id, request.limit, request.cursor)
 
 
+identity.answers(privacy.SUBMIT_VERIFICATION)(verification.submit)
+identity.answers(privacy.EXPORT)(own_data.export)
+identity.answers(privacy.ERASE)(own_data.erase)
 identity.answers(security.SET_ROLES)(staff.set_roles)
 identity.answers(security.MAKE_API_KEY)(api_keys.make)
 identity.answers(security.LIST_API_KEYS)(api_keys.shown)
@@ -332,12 +339,15 @@ async def contact_fails(event: CloudEvent[NotificationFailed], tx: Tx, _context:
 
 @identity.hears(scheduler.JOB_DUE)
 async def job_due(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context) -> None:
-    """Delete sessions that ended a while ago."""
+    """Delete sessions that ended a while ago; or hand over verifications that wait."""
+    if event.data.name == HAND_OVER:
+        tx.after_commit(lambda: verification.sweep(context))
     if event.data.name != PURGE:
         return
     deleted = await session_store.purge_sessions(tx, context.now() - KEPT_AFTER_END)
     await security_store.purge_failures(tx, guesses.stale(context.now()))
     context.log.info("sessions purged", sessions=deleted)
+    await verification.expire(tx)
     # Keys whose last tokens have ended are published no longer.
     tx.after_commit(lambda: signing_keys.publish(context))
 
@@ -360,7 +370,8 @@ async def make_admin(context: Context) -> None:
 
 @identity.on_start
 async def ask_for_jobs(context: Context) -> None:
-    """Ask for the nightly purge; asking again changes nothing."""
-    request = scheduler.JobRequested(service="identity", name=PURGE, cron=PURGE_CRON)
+    """Ask for the nightly purge and the sweep of verifications; again changes nothing."""
     async with context.transaction() as tx:
-        await tx.publish(scheduler.JOB_REQUESTED, request, subject=f"identity.{PURGE}")
+        for name, cron in ((PURGE, PURGE_CRON), (HAND_OVER, HAND_OVER_CRON)):
+            request = scheduler.JobRequested(service="identity", name=name, cron=cron)
+            await tx.publish(scheduler.JOB_REQUESTED, request, subject=f"identity.{name}")

@@ -14,6 +14,8 @@ class RefreshRow(Struct, frozen=True, kw_only=True):
     session_id: str
     user_id: str
     locale: str
+    created_at: datetime
+    last_check_at: datetime
     used_at: datetime | None
     revoked_at: datetime | None
     expires_at: datetime
@@ -59,7 +61,8 @@ async def refresh_token(tx: Tx, token_hash: bytes) -> RefreshRow | None:
     """Return a refresh token with its session, locked, or None."""
     row = await tx.fetchrow(
         """
-        SELECT s.session_id, s.user_id, u.locale, t.used_at, s.revoked_at, s.expires_at
+        SELECT s.session_id, s.user_id, u.locale, t.used_at, s.revoked_at, s.expires_at,
+               s.created_at, coalesce(s.reality_check_at, s.created_at) AS last_check_at
         FROM refresh_tokens t JOIN sessions s USING (session_id) JOIN users u USING (user_id)
         WHERE t.token_hash = $1 FOR NO KEY UPDATE OF t, s
         """,
@@ -71,6 +74,8 @@ async def refresh_token(tx: Tx, token_hash: bytes) -> RefreshRow | None:
         session_id=str(row["session_id"]),
         user_id=str(row["user_id"]),
         locale=row["locale"],
+        created_at=row["created_at"],
+        last_check_at=row["last_check_at"],
         used_at=row["used_at"],
         revoked_at=row["revoked_at"],
         expires_at=row["expires_at"],
@@ -93,6 +98,13 @@ async def extend_session(
         session_id,
         now,
         expires_at,
+    )
+
+
+async def note_reality_check(tx: Tx, session_id: str, now: datetime) -> None:
+    """Note that a player was told how long they have been logged in."""
+    await tx.execute(
+        "UPDATE sessions SET reality_check_at = $2 WHERE session_id = $1", session_id, now
     )
 
 

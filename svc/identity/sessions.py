@@ -13,12 +13,13 @@ from svc.identity.contract import (
     UserLoggedIn,
 )
 from svc.identity.contract_security import OwnSession, Sessions
-from svc.identity.rules import REFRESH_LIFETIME
+from svc.identity.rules import REFRESH_LIFETIME, is_reality_check_due
 from svc.mesh import tokens
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
 from svc.mesh.errors import NotFound, Unauthenticated
 from svc.mesh.types import Empty
+from svc.notification import contract as notification
 
 LOGGED_OUT = "logged-out"
 REVOKED = "ended-by-user"
@@ -62,9 +63,31 @@ async def rotate(context: Context, refresh_token: str) -> Tokens:
                 raise Unauthenticated(REFRESH_REFUSED)
             await session_store.use_refresh_token(tx, digest, now)
             await session_store.extend_session(tx, row.session_id, now, now + REFRESH_LIFETIME)
+            if "player" in user.roles:
+                await _check_reality(tx, row)
             return await _tokens(tx, user, row.session_id)
     await _revoke_reused(context, row)
     raise Unauthenticated(REFRESH_REFUSED)
+
+
+async def _check_reality(tx: Tx, row: session_store.RefreshRow) -> None:
+    """Tell a player in time how long they have been logged in (UKGC RTS 13).
+
+    A client in use refreshes at least every ten minutes, so this is where time is seen to pass.
+    """
+    now = tx.context.now()
+    minutes = int(tx.context.runtime.settings.get("REALITY_CHECK_MINUTES", "60"))
+    if not is_reality_check_due(row.last_check_at, now, minutes):
+        return
+    await session_store.note_reality_check(tx, row.session_id, now)
+    passed = int((now - row.created_at).total_seconds()) // 60
+    notice = notification.NotificationRequested(
+        user_id=row.user_id,
+        template="reality_check",
+        category="security",
+        arguments={"minutes": str(passed)},
+    )
+    await tx.publish(notification.NOTIFICATION_REQUESTED, notice, subject=row.user_id)
 
 
 async def _revoke_reused(context: Context, row: session_store.RefreshRow) -> None:

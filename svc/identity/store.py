@@ -139,9 +139,11 @@ async def set_roles(tx: Tx, user_id: str, roles: list[str]) -> None:
     await tx.execute("UPDATE users SET roles = $2 WHERE user_id = $1", user_id, roles)
 
 
-async def set_kyc(tx: Tx, user_id: str, status: str) -> None:
+async def set_kyc(tx: Tx, user_id: str, status: str, now: datetime) -> None:
     """Store the outcome of a verification."""
-    await tx.execute("UPDATE users SET kyc_status = $2 WHERE user_id = $1", user_id, status)
+    await tx.execute(
+        "UPDATE users SET kyc_status = $2, kyc_at = $3 WHERE user_id = $1", user_id, status, now
+    )
 
 
 async def exclude(tx: Tx, user_id: str, until: datetime) -> None:

@@ -23,7 +23,10 @@ IN_APP: tuple[Channel, ...] = ("in_app",)
 WITH_EMAIL: tuple[Channel, ...] = ("in_app", "email")
 WITH_SMS: tuple[Channel, ...] = ("in_app", "sms")
 ALL: tuple[Channel, ...] = ("in_app", "sms", "email")
-ONE_TIME_CODE = "one_time_code"
+OWN_CHANNELS: dict[str, tuple[Channel, ...]] = {
+    "one_time_code": ("sms",),
+    "reality_check": ("in_app",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,22 +247,16 @@ def casino_payout(played: casino.CasinoPayoutComplete) -> Notice | None:
 def requested(asked: NotificationRequested) -> Notice:
     """Tell what another service asks for, by in-app message and e-mail; security by SMS too.
 
-    A one-time code proves who holds the telephone, so it goes there alone.
+    A one-time code proves who holds the telephone, so it goes there alone; how long somebody has
+    been logged in is told where they are.
     """
-    if asked.template == ONE_TIME_CODE:
-        code = {name: Argument(text=value) for name, value in asked.arguments.items()}
-        return Notice(
-            user_id=asked.user_id,
-            template=ONE_TIME_CODE,
-            category="security",
-            channels=("sms",),
-            arguments=code,
-        )
     return Notice(
         user_id=asked.user_id,
         template=asked.template,
         category=asked.category,
-        channels=ALL if asked.category == "security" else WITH_EMAIL,
+        channels=OWN_CHANNELS.get(
+            asked.template, ALL if asked.category == "security" else WITH_EMAIL
+        ),
         arguments={name: Argument(text=value) for name, value in asked.arguments.items()},
     )
 
