@@ -39,11 +39,12 @@ async def admitted(limits: Limiter, who: str, count: int) -> int:
 
 
 async def test_a_bucket_gives_its_burst_and_then_says_how_long_to_wait(redis: Redis) -> None:
-    limits, who = limiter(redis, "0.5/10"), new_id()
+    # So slow that nothing worth telling comes back meanwhile, on whatever machine.
+    limits, who = limiter(redis, "0.005/10"), new_id()
     assert await admitted(limits, who, 50) == 10
     with pytest.raises(RateLimited) as refused:
         await limits.admit("player", who)
-    assert refused.value.members["retry_after"] == 2
+    assert refused.value.members["retry_after"] in range(180, 201)
 
 
 async def test_a_bucket_fills_again_at_its_rate(redis: Redis) -> None:
