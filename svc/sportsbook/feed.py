@@ -100,7 +100,11 @@ async def work_on(message_id: str, message: Message, context: Context) -> None:
 
 
 async def sweep(context: Context) -> None:
-    """Work on messages that were stored but not finished, oldest first."""
+    """Work on messages that were stored but not finished, oldest first; and look after producers.
+
+    Producers come first: one whose messages have waited for too long is down.
+    """
+    await feed_recovery.sweep(context)
     async with context.transaction() as tx:
         waiting = await store_messages.waiting(tx, context.now() - SWEEP_AFTER, SWEEP_BATCH)
     for each in waiting:
@@ -111,7 +115,6 @@ async def sweep(context: Context) -> None:
                 await store_messages.fail(tx, each.message_id, failure.detail)
             continue
         await work_on(each.message_id, document.message, context)
-    await feed_recovery.sweep(context)
     await feed_descriptions.sweep(context)
     async with context.transaction() as tx:
         since = context.now() - FIXTURE_WANTED

@@ -130,6 +130,26 @@ async def test_a_market_is_handed_over_until_the_other_producer_has_it(match: Ma
     assert (await market(match)).status == "active"
 
 
+async def test_a_market_that_nobody_takes_over_goes_off_sale(
+    match: Match, operator: Operator, platform: Platform
+) -> None:
+    await match.odds(product=3)
+    await match.odds({(1, ""): {}}, status=-2, product=3)
+    await sweep(operator)
+    assert (await market(match)).status == "handed_over"
+    async with platform.database("sportsbook") as database:
+        await database.execute(
+            "UPDATE market_clock SET applied_ms = applied_ms - 601000 WHERE event_id = $1",
+            match.event_id,
+        )
+    await sweep(operator)
+
+    async def off_sale() -> bool:
+        return (await market(match)).status == "inactive"
+
+    await until(off_sale, "the market is off sale")
+
+
 async def test_a_bet_stop_suspends_active_markets_only(match: Match) -> None:
     await match.odds()
     await match.odds(TOTAL, status=0)

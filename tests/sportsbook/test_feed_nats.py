@@ -1,6 +1,7 @@
 """The feed over NATS: its AMQP keys as subjects, the same effects, refusals in dead letters."""
 
 from collections.abc import AsyncGenerator
+from typing import cast
 
 import pytest
 from nats.aio.client import Client
@@ -67,7 +68,7 @@ async def test_what_is_refused_is_a_dead_letter_with_the_reason(
             found = await stream.get_last_msg("DEAD", f"dead.sportsbook.uof.{stored.seq}")
         except NotFoundError:
             return ""
-        headers: dict[str, str] = found.headers or {}
+        headers = cast("dict[str, str]", found.headers or {})
         return headers.get("Dead-Cause", "")
 
     assert "well-formed XML" in await until(cause, "the message is parked")
