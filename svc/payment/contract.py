@@ -173,6 +173,13 @@ class ReleaseDeposit(Request, frozen=True, kw_only=True):
     actor_id: Id | None = None
 
 
+class AbandonWithdrawal(Request, frozen=True, kw_only=True):
+    """An operator found that the provider never carried a flagged withdrawal out."""
+
+    withdrawal_id: Id
+    actor_id: Id | None = None
+
+
 class PaymentSuccess(EventData, frozen=True, kw_only=True):
     """A deposit was paid: the wallet credits it under `transfer_id`."""
 
@@ -350,6 +357,15 @@ RELEASE_DEPOSIT = Call(
         tag="admin", from_token=("actor_id",),
     ),
 )  # fmt: skip
+ABANDON_WITHDRAWAL = Call(
+    "rpc.payment.v1.abandon_withdrawal", AbandonWithdrawal, Withdrawal,
+    "Give the money of a withdrawal back that was never answered.",
+    refuses=(NotFound, Conflict, Forbidden), idempotent=True, deadline_ms=5_000,
+    route=Route(
+        method="DELETE", path="/v1/admin/withdrawals/{withdrawal_id}", role="operator",
+        tag="admin", from_token=("actor_id",),
+    ),
+)  # fmt: skip
 RECEIVE_WEBHOOK = Call(
     "rpc.payment.v1.receive_webhook", RawMessage, Empty, "Take in the provider's webhook.",
     callers=("gateway",), refuses=(BadSignature,), idempotent=True, deadline_ms=5_000,
@@ -361,8 +377,8 @@ PAYMENT = Contract(
     purpose="Deposits, withdrawals and refunds through a provider over HTTP.",
     answers=(
         REQUEST_DEPOSIT, GET_DEPOSIT, REQUEST_WITHDRAWAL, GET_WITHDRAWAL, CANCEL_WITHDRAWAL,
-        REFUND_DEPOSIT, CAPTURE_DEPOSIT, RELEASE_DEPOSIT, RECEIVE_WEBHOOK, PENDING, RECONCILIATION,
-        RECONCILE,
+        REFUND_DEPOSIT, CAPTURE_DEPOSIT, RELEASE_DEPOSIT, ABANDON_WITHDRAWAL, RECEIVE_WEBHOOK,
+        PENDING, RECONCILIATION, RECONCILE,
     ),
     publishes=(
         PAYMENT_SUCCESS, PAYMENT_FAILED, PAYMENT_REFUNDED, PAYMENT_DISPUTED, DISPUTE_CLOSED,

@@ -1,9 +1,23 @@
-"""Deposits that an operator looks at first: authorised, then captured, in part, or let go."""
+"""What an operator decides: deposits that were only authorised, payouts that nobody answered."""
 
 from svc.mesh.context import Context
 from svc.mesh.errors import Conflict, NotFound
-from svc.payment import answers, deposits, provider, store_deposits
-from svc.payment.contract import CaptureDeposit, Deposit, ReleaseDeposit
+from svc.payment import (
+    answers,
+    deposits,
+    provider,
+    rules,
+    store_deposits,
+    store_withdrawals,
+    withdrawals,
+)
+from svc.payment.contract import (
+    AbandonWithdrawal,
+    CaptureDeposit,
+    Deposit,
+    ReleaseDeposit,
+    Withdrawal,
+)
 from svc.payment.store_deposits import DepositRow
 
 
@@ -52,3 +66,25 @@ async def _decide(context: Context, row: DepositRow, ask: provider.Ask) -> Depos
     await deposits.apply(context, row.deposit_id, intent)
     async with context.transaction() as tx:
         return await answers.deposit(context, await store_deposits.find(tx, row.deposit_id) or row)
+
+
+async def abandon(asked: AbandonWithdrawal, context: Context) -> Withdrawal:
+    """Give a withdrawal's money back when the provider, asked by a person, knows nothing of it.
+
+    Raises NotFound, Conflict as long as we may ask ourselves or once it is known how it ended,
+    Unavailable when the wallet does not answer (ask again).
+    """
+    now = context.now()
+    async with context.transaction() as tx:
+        row = await store_withdrawals.lock(tx, asked.withdrawal_id)
+        if row is None:
+            raise NotFound("there is no such withdrawal")
+        if row.state == "submitting" and not rules.may_be_asked_for(row.created_at, now):
+            await store_withdrawals.move(
+                tx, row.withdrawal_id, ("submitting",), "releasing", now, reason=deposits.EXPIRED
+            )
+        elif row.reason != deposits.EXPIRED:
+            raise Conflict("this withdrawal is not one that was never answered", state=row.state)
+    return await answers.withdrawal(
+        context, await withdrawals.advance(context, asked.withdrawal_id)
+    )

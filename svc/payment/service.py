@@ -34,6 +34,7 @@ from svc.payment import (
     withdrawals,
 )
 from svc.payment.contract import (
+    ABANDON_WITHDRAWAL,
     CANCEL_WITHDRAWAL,
     CAPTURE_DEPOSIT,
     GET_DEPOSIT,
@@ -47,6 +48,7 @@ from svc.payment.contract import (
     RELEASE_DEPOSIT,
     REQUEST_DEPOSIT,
     REQUEST_WITHDRAWAL,
+    AbandonWithdrawal,
     CaptureDeposit,
     Deposit,
     DepositOf,
@@ -206,6 +208,13 @@ async def release_deposit(request: ReleaseDeposit, context: Context) -> Deposit:
     """Let a deposit go that an operator looked at."""
     await identity.require_permission(context, request.actor_id, "payment.capture")
     return await reviews.release(request, context)
+
+
+@payment.answers(ABANDON_WITHDRAWAL)
+async def abandon_withdrawal(request: AbandonWithdrawal, context: Context) -> Withdrawal:
+    """Give the money of a withdrawal back that was never answered."""
+    await identity.require_permission(context, request.actor_id, "payment.abandon")
+    return await reviews.abandon(request, context)
 
 
 @payment.answers(RECEIVE_WEBHOOK)
