@@ -19,7 +19,14 @@ PRIVATE = [
     form for form in FORMS if form.route.role == "player" and form.route.path_fields()
 ]  # fmt: skip
 ADMINS_ONLY = [form for form in FORMS if form.route.role == "admin"]
-DICE = {"stake": 100, "currency": "EUR", "choice": {"target": 50, "over": True}}
+RIGHT: dict[str, Any] = {
+    "/v1/casino/sessions/{session_id}/rounds": {
+        "stake": 100, "currency": "EUR", "choice": {"target": 50, "over": True},
+    },
+    "/v1/bets/{bet_id}/cash-out/quote": {},
+    "/v1/bets/{bet_id}/cash-out": {"quote_id": new_id()},
+}  # fmt: skip
+"""Bodies that these routes take, so that it is the id alone that is refused."""
 
 
 @dataclass
@@ -37,7 +44,7 @@ class Owned:
         headers = {"authorization": f"Bearer {token}"}
         if form.route.idempotent:
             headers["idempotency-key"] = new_id()
-        body = DICE if form.has_body else None
+        body = RIGHT[form.route.path] if form.has_body else None
         return await self.http.request(form.route.method, path, json=body, headers=headers)
 
 
