@@ -20,8 +20,8 @@ REFRESHING: set[asyncio.Task[None]] = set()
 encode = msgspec.json.Encoder().encode
 
 
-def balance_of(user_id: str, currency: str, money: Money) -> Balance:
-    """Return a player's money as callers see it."""
+def balance_of(user_id: str, currency: str, money: Money, version: int) -> Balance:
+    """Return a player's money as callers see it, after so many transfers."""
     return Balance(
         user_id=user_id,
         currency=currency,
@@ -30,6 +30,7 @@ def balance_of(user_id: str, currency: str, money: Money) -> Balance:
         held=money.held,
         available=money.available,
         debt=money.debt,
+        version=version,
     )
 
 
@@ -68,13 +69,13 @@ class Refresher:
     def __init__(self, cache: Cache) -> None:
         """Nothing waits."""
         self.cache = cache
-        self.waiting: dict[str, tuple[str, Money]] = {}
+        self.waiting: dict[str, tuple[str, Money, int]] = {}
         self.task: asyncio.Task[None] | None = None
 
     def show(self, wallets: Iterable[Wallet]) -> None:
         """Put the balances of these wallets soon; nobody waits for it."""
         for wallet in wallets:
-            self.waiting[wallet.user_id] = wallet.currency, wallet.money
+            self.waiting[wallet.user_id] = wallet.currency, wallet.money, wallet.seq
         if self.waiting and self.task is None:
             self.task = asyncio.create_task(self._refresh())
             REFRESHING.add(self.task)

@@ -101,7 +101,8 @@ class BalanceOf(Request, frozen=True, kw_only=True):
 class Balance(Reply, frozen=True, kw_only=True):
     """A player's money in minor units; available = cash - held (bonus comes on top for stakes).
 
-    Below zero, `available` is what the player owes: then `debt` is that, above zero.
+    Below zero, `available` is what the player owes: then `debt` is that, above zero. `version`
+    counts the player's transfers: of two balances the one with more is the newer.
     """
 
     user_id: Id
@@ -111,6 +112,7 @@ class Balance(Reply, frozen=True, kw_only=True):
     held: AmountOrZero
     available: SignedAmount
     debt: AmountOrZero = 0
+    version: Annotated[int, Meta(ge=0)] = 0
 
 
 class Transfer(Request, frozen=True, kw_only=True, omit_defaults=True):

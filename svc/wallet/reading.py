@@ -33,7 +33,8 @@ async def balance(request: BalanceOf, context: Context) -> Balance:
         raise NotFound("this user has no wallet")
     row = found if request.at is None else then
     money = Money(row["cash"], row["bonus"], row["held"]) if row else NOTHING
-    return balance_of(request.user_id, found["currency"], money)
+    version = row["seq"] if row else 0
+    return balance_of(request.user_id, found["currency"], money, version)
 
 
 async def entries(request: EntriesOf, context: Context) -> Entries:

@@ -40,7 +40,7 @@ async def make_partitions(tx: Tx, today: date) -> int:
 async def wallet_of(tx: Tx, user_id: str) -> Any | None:
     """Return a player's currency, cash, bonus and held, None without a wallet."""
     return await tx.fetchrow(
-        "SELECT currency, cash, bonus, held FROM wallet WHERE user_id = $1", user_id
+        "SELECT currency, cash, bonus, held, seq FROM wallet WHERE user_id = $1", user_id
     )
 
 
@@ -48,7 +48,7 @@ async def money_at(tx: Tx, user_id: str, at: datetime) -> Any | None:
     """Return a player's cash, bonus and held as they were at an instant, None before the first."""
     return await tx.fetchrow(
         """
-        SELECT cash_after AS cash, bonus_after AS bonus, held_after AS held
+        SELECT cash_after AS cash, bonus_after AS bonus, held_after AS held, seq
         FROM transfer WHERE user_id = $1 AND seq IS NOT NULL AND decided_at <= $2
         ORDER BY seq DESC LIMIT 1
         """,
