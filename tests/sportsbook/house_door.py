@@ -33,6 +33,7 @@ class Door:
     feed_token: str
     staff: Mapping[str, str] = field(default_factory=dict[str, str])
     at_ms: int = 0
+    last: tuple[str, str, str] = ("", "", "")
 
     async def post(self, path: str, body: object, headers: Mapping[str, str]) -> httpx.Response:
         keys = {"idempotency-key": new_id(), **headers}
@@ -46,10 +47,19 @@ class Door:
     async def feed(self, name: str, event_id: str, inside: str, more: str = "") -> None:
         """Send a message of the feed, newer than all before."""
         self.at_ms = max(self.at_ms + 1, now_ms())
-        head = f'product="1" event_id="{event_id}" timestamp="{self.at_ms}" {more}'
+        self.last = (
+            name,
+            f'product="1" event_id="{event_id}" timestamp="{self.at_ms}" {more}',
+            inside,
+        )
+        await self.repeat()
+
+    async def repeat(self, more: str = "") -> None:
+        """Send the last message again, byte for byte, or as a recovery does."""
+        name, head, inside = self.last
         answer = await self.client.post(
             "/feeds/betradar",
-            content=f"<{name} {head}>{inside}</{name}>",
+            content=f"<{name} {head} {more}>{inside}</{name}>",
             headers={"x-access-token": self.feed_token, "content-type": "application/xml"},
         )
         assert answer.status_code == 202, answer.text
@@ -113,6 +123,14 @@ class Account:
         self, events: Sequence[tuple[str, Leg]], stake: int, **more: Any
     ) -> dict[str, Any]:
         """Strike a bet on these legs; `more` are further fields of the slip."""
+        answer = await self.slip(events, stake, **more)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def slip(
+        self, events: Sequence[tuple[str, Leg]], stake: int, **more: Any
+    ) -> httpx.Response:
+        """Send a slip and return the answer."""
         market = RACE if more.get("each_way") else 1
         slip = {
             "kind": "single" if len(events) == 1 else "accumulator",
@@ -124,9 +142,7 @@ class Account:
             "currency": "EUR",
             **more,
         }
-        answer = await self.door.post("/v1/bets", slip, self.headers)
-        assert answer.status_code == 201, answer.text
-        return answer.json()
+        return await self.door.post("/v1/bets", slip, self.headers)
 
     async def holds(self, cash: int) -> None:
         """Wait until the wallet holds this."""

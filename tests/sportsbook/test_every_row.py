@@ -35,15 +35,7 @@ async def door(platform: Platform, services: Services) -> AsyncGenerator[Door]:
 async def player(door: Door, operator: Operator) -> Account:
     """A player with a million, who strikes all the bets of these tables."""
     account = await Account.opened(door)
-    deposit = wallet.Transfer(
-        transfer_id=new_id(),
-        user_id=account.user_id,
-        amount=RICH,
-        currency="EUR",
-        kind="deposit",
-        reference="test",
-    )
-    await operator.call(wallet.CREDIT_BALANCE, deposit)
+    await deposited(operator, account, RICH)
     return account
 
 
@@ -188,17 +180,85 @@ async def test_a_free_bet_of_another_amount_or_used_before_is_refused(
     free = answer.json()["free_bet_id"]
     events = [(await door.offer(Leg("3.0")), Leg("3.0"))]
     for stake, status in ((900, 422), (1000, 201), (1000, 422)):
-        slip = {
-            "kind": "single",
-            "selections": [
-                {"event_id": events[0][0], "market_id": 1, "outcome_id": "1", "odds": "3.0"}
-            ],
-            "stake": stake,
-            "currency": "EUR",
-            "free_bet_id": free,
-        }
-        answer = await door.post("/v1/bets", slip, player.headers)
+        answer = await player.slip(events, stake, free_bet_id=free)
         assert answer.status_code == status, answer.text
+
+
+WON_1, WON_2, LOST_2 = "won, scouted", "won, confirmed", "lost, confirmed"
+BACK, CANCEL, AGAIN, REPLAY, GONE = (
+    "rolled back",
+    "cancelled",
+    "told again",
+    "replayed",
+    "withdrawn",
+)
+SEQUENCES = [
+    pytest.param([(WON_1, 11_000), (WON_2, 11_000)], "settled", id="R1"),
+    pytest.param(
+        [(WON_1, 11_000), (WON_2, 11_000), (BACK, 9000), (LOST_2, 9000)], "settled", id="R2"
+    ),
+    pytest.param([(WON_1, 11_000), (LOST_2, 9000)], "settled", id="R3"),
+    pytest.param([(WON_1, 11_000), (CANCEL, 10_000)], "cancelled", id="R4"),
+    pytest.param([(WON_1, 11_000), (GONE, 0), (BACK, -2000)], "accepted", id="R7"),
+    pytest.param(
+        [
+            (WON_1, 11_000), (AGAIN, 11_000), (REPLAY, 11_000), (BACK, 9000), (AGAIN, 9000),
+            (REPLAY, 9000), (CANCEL, 10_000), (AGAIN, 10_000), (REPLAY, 10_000),
+        ],
+        "cancelled", id="R8",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "status"), SEQUENCES)
+async def test_a_bet_that_ends_otherwise_leaves_the_right_balance_after_each_step(
+    door: Door, operator: Operator, steps: list[tuple[str, int]], status: str
+) -> None:
+    account = await Account.opened(door)
+    await deposited(operator, account, 10_000)
+    events, bet = await struck(door, account, won("2.00"), 1000)
+    assert await account.cash() == 9000
+    for step, cash in steps:
+        if step == GONE:
+            await deposited(operator, account, -11_000)
+        else:
+            await told(door, events[0][0], step)
+        await account.holds(cash)
+    assert (await account.get(f"/v1/bets/{bet['bet_id']}"))["status"] == status
+    if steps[-1][1] < 0:
+        event = (await door.offer(Leg("2.00")), Leg("2.00"))
+        answer = await account.slip([event], 10)
+        assert (answer.status_code, problem(answer)) == (422, "insufficient-funds")
+        await deposited(operator, account, 2500)
+        assert await account.cash() == 500
+
+
+async def told(door: Door, event_id: str, step: str) -> None:
+    """Let the feed tell one step of a sequence."""
+    results = {WON_1: (1, 1), WON_2: (2, 1), LOST_2: (2, 0)}
+    if step in {AGAIN, REPLAY}:
+        await door.repeat('request_id="7"' if step == REPLAY else "")
+    elif step in results:
+        certainty, result = results[step]
+        market = f'<market id="1"><outcome id="1" result="{result}"/></market>'
+        inside = f"<outcomes>{market}</outcomes>"
+        await door.feed("bet_settlement", event_id, inside, f'certainty="{certainty}"')
+    else:
+        name = "rollback_bet_settlement" if step == BACK else "bet_cancel"
+        await door.feed(name, event_id, '<market id="1"/>')
+
+
+async def deposited(operator: Operator, account: Account, amount: int) -> None:
+    """Let money come in, or go out when it is below zero."""
+    transfer = wallet.Transfer(
+        transfer_id=new_id(),
+        user_id=account.user_id,
+        amount=abs(amount),
+        currency="EUR",
+        kind="deposit" if amount > 0 else "withdrawal",
+        reference="test",
+    )
+    await operator.call(wallet.CREDIT_BALANCE if amount > 0 else wallet.DEDUCT_BALANCE, transfer)
 
 
 async def cashed_out(player: Account, bet_id: str, **more: Any) -> tuple[int, dict[str, Any]]:
@@ -293,21 +353,14 @@ async def test_each_way_needs_a_race_and_a_market_that_says_who_was_placed(
 ) -> None:
     leg = Leg("3.75")
     event_id = await door.offer(leg)
-    slip = {
-        "kind": "single",
-        "selections": [{"event_id": event_id, "market_id": 1, "outcome_id": "1", "odds": "3.75"}],
-        "stake": 100,
-        "currency": "EUR",
-        "each_way": True,
-    }
-    answer = await door.post("/v1/bets", slip, player.headers)
-    assert (answer.status_code, problem(answer)) == (400, "validation")
-    rows = "".join(f'<outcome id="{number}" odds="3.75"/>' for number in range(1, 9))
-    await door.feed(
-        "odds_change", event_id, f'<odds><market id="{RACE}" status="1">{rows}</market></odds>'
-    )
-    slip["selections"] = [
-        {"event_id": event_id, "market_id": RACE, "outcome_id": "1", "odds": "3.75"}
-    ]
-    answer = await door.post("/v1/bets", slip, player.headers)
+    await door.feed("odds_change", event_id, f"<odds>{race(RACE)}</odds>")
+    answer = await player.slip([(event_id, leg)], 100, each_way=True)
     assert (answer.status_code, problem(answer)) == (409, "market-closed")
+    selection = {"event_id": event_id, "market_id": 1, "outcome_id": "1", "odds": "3.75"}
+    answer = await player.slip([(event_id, leg)], 100, each_way=True, selections=[selection])
+    assert (answer.status_code, problem(answer)) == (400, "validation")
+
+
+def race(market: int) -> str:
+    rows = "".join(f'<outcome id="{number}" odds="3.75"/>' for number in range(1, 9))
+    return f'<market id="{market}" status="1">{rows}</market>'
