@@ -238,7 +238,7 @@ async def test_an_excluded_player_opens_no_session_and_plays_no_round(operator: 
 
 
 async def test_stakes_and_losses_stay_below_what_the_player_allowed_themselves(
-    operator: Operator,
+    operator: Operator, platform: Platform
 ) -> None:
     user_id = await new_player(operator, 10_000)
     sessions = [await opened(operator, user_id) for _ in range(4)]
@@ -251,15 +251,16 @@ async def test_stakes_and_losses_stay_below_what_the_player_allowed_themselves(
     )
     await operator.publish(identity.LIMIT_CHANGED, stakes, subject=user_id)
 
-    async def refused() -> bool:
-        try:
-            request = a_round(user_id, sessions[0].session_id, stake=251)
-            await operator.call(PLAY_ROUND, request)
-        except LimitExceeded as refusal:
-            return refusal.members.get("left") == 250
-        return False
+    async with platform.database("casino") as database:
 
-    await until(refused, "more than the limit is refused")
+        async def known() -> bool:
+            query = "SELECT true FROM player_limits WHERE user_id = $1"
+            return bool(await database.fetchval(query, user_id))
+
+        await until(known, "the limit is known")
+    with pytest.raises(LimitExceeded) as refusal:
+        await operator.call(PLAY_ROUND, a_round(user_id, sessions[0].session_id, stake=251))
+    assert refusal.value.members["left"] == 250
     outcomes = await asyncio.gather(
         *(
             operator.call(PLAY_ROUND, a_round(user_id, session.session_id, stake=100))
