@@ -50,6 +50,9 @@ SWEEP_AFTER = timedelta(seconds=5)
 FIXTURE_WANTED = timedelta(minutes=5)
 """So long a fixture that changed is asked for again; then what the message said must do."""
 FIXTURES_BATCH = 20
+MESSAGES_KEPT = timedelta(days=3)
+"""As long as any producer sends odds again; older results that come again change nothing."""
+FORGET_BATCH = 5_000
 
 
 class Effect(Struct, frozen=True):
@@ -133,6 +136,7 @@ async def sweep(context: Context) -> None:
     async with context.transaction() as tx:
         since = context.now() - FIXTURE_WANTED
         wanted = await store_producers.wanted_fixtures(tx, since, FIXTURES_BATCH)
+        await store_messages.forget(tx, context.now() - MESSAGES_KEPT, FORGET_BATCH)
     for event_id in wanted:
         await fetch_fixture(event_id, context)
 
