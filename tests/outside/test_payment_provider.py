@@ -14,6 +14,7 @@ from litestar.params import FromPath
 from svc.outside import payments
 from svc.outside.payment_provider import application
 from svc.outside.server import running
+from tests.support.waiting import until
 
 SECRET = "whsec_test"
 KEY = {"authorization": "Bearer sk_test"}
@@ -89,13 +90,12 @@ async def paid(client: httpx.AsyncClient, receiver: Receiver, **other: object) -
 
 async def webhook(client: httpx.AsyncClient, about: str, state: str) -> dict[str, Any]:
     """Wait until the provider's webhook about a thing is in a state, and return it."""
-    async with asyncio.timeout(5):
-        while True:
-            seen = (await client.get("/simulate/events", params={"about": about})).json()["items"]
-            for each in seen:
-                if each["state"] == state:
-                    return each
-            await asyncio.sleep(0.01)
+
+    async def seen() -> dict[str, Any] | None:
+        items = (await client.get("/simulate/events", params={"about": about})).json()["items"]
+        return next((each for each in items if each["state"] == state), None)
+
+    return await until(seen, f"the webhook is {state}")
 
 
 def test_the_signature_is_the_published_vector() -> None:
