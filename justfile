@@ -112,6 +112,12 @@ nats *args:
 logs *args:
     @python -m svc logs "$@"
 
+# Show what endpoints and consumers do, live: just top [--once] [--all]
+[group('look inside')]
+[no-exit-message]
+top *args:
+    @python -m svc top "$@"
+
 # Events that no consumer could work on: just dead list|show|replay|drop
 [group('look inside')]
 [no-exit-message]

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-HANDED_ON = ("demo", "psql", "nats", "logs", "dead", "replay")
+HANDED_ON = ("demo", "psql", "nats", "logs", "top", "dead", "replay")
 Command = Callable[[argparse.Namespace], int | None]
 
 
@@ -110,6 +110,12 @@ def _roll(arguments: argparse.Namespace) -> int | None:
     return roll.roll(arguments.names)
 
 
+def _top(arguments: argparse.Namespace) -> int | None:
+    from svc.platform import top
+
+    return top.top(arguments.rest)
+
+
 def _certs(_: argparse.Namespace) -> int | None:
     from svc.platform import certificates
 
@@ -162,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         ("psql", _tool, "open psql [SERVICE]"),
         ("nats", _tool, "run the nats CLI as the operator"),
         ("logs", _tool, "show logs: [-f] [NAME...]"),
+        ("top", _top, "show endpoints and consumers live: [--once] [--all]"),
         ("dead", _dead, "list, show, replay or drop events that were parked"),
         ("replay", _replay, "tell a service its events again: SERVICE --since INSTANT"),
     ):
