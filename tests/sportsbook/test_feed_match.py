@@ -16,6 +16,7 @@ from tests.support.mesh import Operator
 from tests.support.waiting import until
 
 SPEED, SEED = 1_000, 5
+ASK_AGAIN_S = 0.1
 BEFORE = [
     (1, "", "1"), (1, "", "2"), (1, "", "3"), (10, "", "9"), (10, "", "11"),
     (18, "total=2.5", "12"), (18, "total=3", "13"), (16, "hcp=-0.25", "1714"),
@@ -59,15 +60,25 @@ class Watched:
 
     async def state(self, wanted: str) -> bool:
         answer = await self.provider.client.get(f"/simulate/match/{self.match.event_id}")
-        return answer.json()["state"] == wanted
+        if answer.json()["state"] == wanted:
+            return True
+        await asyncio.sleep(ASK_AGAIN_S)  # asked more often, the machine would do little else
+        return False
 
     async def bet_on_next_pause(self, lines: Sequence[tuple[int, str, str]]) -> None:
         await until(lambda: self.state("paused"), "the match pauses", within_s=60)
-        for market, specifiers, outcome in lines:
-            leg = Selection(event_id=self.match.event_id, market_id=market,
-                            specifiers=specifiers, outcome_id=outcome, odds="1.5")  # fmt: skip
-            self.bet_ids.append((await self.player.bets(leg, policy="any")).bet_id)
+        self.bet_ids += await asyncio.gather(*(self.bet_on(*line) for line in lines))
         await self.provider.client.post(f"/simulate/match/{self.match.event_id}/continue")
+
+    async def bet_on(self, market: int, specifiers: str, outcome: str) -> str:
+        leg = Selection(
+            event_id=self.match.event_id,
+            market_id=market,
+            specifiers=specifiers,
+            outcome_id=outcome,
+            odds="1.5",
+        )
+        return (await self.player.bets(leg, policy="any")).bet_id
 
     async def is_decided(self, bet_id: str) -> bool:
         return (await self.player.bet(bet_id)).status in {"settled", "cancelled"}
