@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError, SlowConsumerError
 
 from svc.mesh import log, metrics
 from svc.mesh.cache import Cache
 from svc.mesh.caller import Caller
 from svc.mesh.clock import Clock, SystemClock, new_id
+from svc.mesh.connection import Connection, Message
 from svc.mesh.consumer import Consumer
 from svc.mesh.context import Context
 from svc.mesh.database import Database, undeclared
@@ -53,7 +52,7 @@ class Runtime:
         self.ready = False
         self.started_s = 0.0
         self.metadata: dict[str, str] = {}
-        self.connection: Client = Client()
+        self.connection = Connection()
         self.caller = Caller(self.connection, service.name, self.instance)
         self.localizer = Localizer(service.name, self.find_http)
         self.relay: Relay | None = None
@@ -245,7 +244,7 @@ class Runtime:
         return checks
 
 
-def check_stored(subject: str, message: Msg) -> None:
+def check_stored(subject: str, message: Message) -> None:
     """Raise Unavailable unless a stream acknowledged what was published."""
     if message.headers and message.headers.get("Status") == "503":
         raise Unavailable(f"no stream takes {subject}: run `./just migrate`")
