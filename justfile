@@ -100,6 +100,18 @@ nats *args:
 logs *args:
     @python -m svc logs "$@"
 
+# Events that no consumer could work on: just dead list|show|replay|drop
+[group('look inside')]
+[no-exit-message]
+dead *args:
+    @python -m svc dead "$@"
+
+# Rebuild what a service derived from events: just replay reporting --since 2026-11-01
+[group('look inside')]
+[no-exit-message]
+replay *args:
+    @python -m svc replay "$@"
+
 # Check the whole ledger and its chain of batches, and name what is wrong
 [group('look inside')]
 [no-exit-message]

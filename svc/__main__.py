@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+HANDED_ON = ("demo", "psql", "nats", "logs", "dead", "replay")
 Command = Callable[[argparse.Namespace], int | None]
 
 
@@ -97,6 +98,18 @@ def _tool(arguments: argparse.Namespace) -> int | None:
     return getattr(tools, arguments.command)(arguments.rest)
 
 
+def _dead(arguments: argparse.Namespace) -> int | None:
+    from svc.platform import dead
+
+    return dead.dead(arguments.rest)
+
+
+def _replay(arguments: argparse.Namespace) -> int | None:
+    from svc.platform import replay
+
+    return replay.replay(arguments.rest)
+
+
 def _new_service(arguments: argparse.Namespace) -> int | None:
     from svc.platform import scaffold
 
@@ -134,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
         ("psql", _tool, "open psql [SERVICE]"),
         ("nats", _tool, "run the nats CLI as the operator"),
         ("logs", _tool, "show logs: [-f] [NAME...]"),
+        ("dead", _dead, "list, show, replay or drop events that were parked"),
+        ("replay", _replay, "tell a service its events again: SERVICE --since INSTANT"),
     ):
         add(name, does, text)
     return parser
@@ -143,7 +158,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; exit code 1 with a sentence where something outside is in the way."""
     words = list(sys.argv[1:] if words is None else words)
     # Everything behind these is for the program that they call, options too.
-    handed_on = words[1:] if words and words[0] in ("demo", "psql", "nats", "logs") else []
+    handed_on = words[1:] if words and words[0] in HANDED_ON else []
     arguments = _parser().parse_args(words[: len(words) - len(handed_on)])
     arguments.rest = handed_on
     from svc.platform.errors import PlatformError

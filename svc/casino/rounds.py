@@ -36,7 +36,7 @@ ABANDONED_AFTER = timedelta(seconds=15)
 SWEEP_MAX = 200
 
 FINAL_REFUSALS: tuple[type[Refused], ...] = (
-    InsufficientFunds, CurrencyMismatch, NoSpinsLeft, NotFound, SessionClosed,
+    InsufficientFunds, CurrencyMismatch, NoSpinsLeft, NotFound, SessionClosed, SelfExcluded,
 )  # fmt: skip
 """What a stored refusal is raised as, found by its name; anything else is a Conflict."""
 
@@ -122,8 +122,9 @@ async def check(tx: Tx, session: store.Session, request: PlayRound, context: Con
     if session.status == "closed":
         raise SessionClosed
     player = await store.read_player(tx, session.user_id)
-    if player.excluded_until is not None and context.now() < player.excluded_until:
-        raise SelfExcluded(until=player.excluded_until.isoformat())
+    refusal = exclusion(player, context)
+    if refusal is not None:
+        raise refusal
     game = rules.GAMES[session.game_id]
     rules.read_choice(game, request.choice)
     if rules.wants_free_spin(request.choice):
@@ -137,6 +138,14 @@ async def check(tx: Tx, session: store.Session, request: PlayRound, context: Con
         )
 
 
+def exclusion(player: store.Player, context: Context) -> SelfExcluded | None:
+    """Return the refusal of a player who is excluded now, or None."""
+    until = player.excluded_until
+    return (
+        None if until is None or until <= context.now() else SelfExcluded(until=until.isoformat())
+    )
+
+
 async def settle(pending: store.Round, context: Context) -> store.Round:
     """Get the round paid and play it; a refusal is stored as the round's answer."""
     try:
@@ -145,11 +154,15 @@ async def settle(pending: store.Round, context: Context) -> store.Round:
         return await reject(pending, in_our_words(refusal), context)
     async with context.transaction() as tx:
         session = await store.lock_session(tx, paid.session_id, paid.user_id)
+        # Under the player's lock: an exclusion that was confirmed meanwhile beats this round.
+        excluded = exclusion(await store.hold_player(tx, paid.user_id), context)
         stored = await store.lock_round(tx, paid.round_id)
         if session is not None and stored.status == "pending":
-            return await finish(tx, session, paid)
+            if excluded is None:
+                return await finish(tx, session, paid)
+            stored = await store.reverse_round(tx, paid.round_id)
     if stored.status == "reversing":
-        return await give_back(stored, context)
+        return await give_back(stored, context, excluded)
     return stored
 
 
@@ -258,7 +271,9 @@ async def reject(pending: store.Round, refusal: Refused, context: Context) -> st
         return rejected or await store.lock_round(tx, pending.round_id)
 
 
-async def give_back(reversing: store.Round, context: Context) -> store.Round:
+async def give_back(
+    reversing: store.Round, context: Context, because: Refused | None = None
+) -> store.Round:
     """Undo the stake at the wallet, known there or not yet, and reject the round.
 
     Raises Unavailable while the wallet does not answer; the next sweep tries again.
@@ -275,7 +290,7 @@ async def give_back(reversing: store.Round, context: Context) -> store.Round:
         # The wallet never took the stake and now never will: that is what we wanted to hear.
         context.log.info("nothing to give back", round=reversing.round_id, cause=refusal.name)
     undone = Conflict("the round was not played; its stake was given back")
-    return await reject(reversing, undone, context)
+    return await reject(reversing, because or undone, context)
 
 
 async def sweep(context: Context) -> None:

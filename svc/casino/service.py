@@ -62,7 +62,13 @@ casino = Service(
             lambda data: data.service == "casino" and data.name == SWEEP,
         ),
     ),
-    calls=(wallet.DEDUCT_BALANCE, wallet.ROLLBACK, marketing.CONSUME_SPIN, identity.AUTHORIZE),
+    calls=(
+        wallet.DEDUCT_BALANCE,
+        wallet.ROLLBACK,
+        marketing.CONSUME_SPIN,
+        identity.AUTHORIZE,
+        identity.CONFIRM_EXCLUSION,
+    ),
     asks=(scheduler.JOB_REQUESTED,),
     database=True,
     cache=True,
@@ -105,7 +111,7 @@ async def open_session(request: OpenSession, context: Context) -> SessionOpened:
         raise NotFound(f"there is no game {request.game_id}")
     server_seed = rules.new_seed(secrets.token_bytes)
     async with context.transaction() as tx:
-        player = await store.read_player(tx, request.user_id)
+        player = await store.hold_player(tx, request.user_id)
         if player.excluded_until is not None and context.now() < player.excluded_until:
             raise SelfExcluded(until=player.excluded_until.isoformat())
         session = store.Session(
@@ -224,9 +230,11 @@ async def note_notice(
 
 
 @casino.hears(identity.SELF_EXCLUDED)
-async def exclude(event: CloudEvent[identity.SelfExcludedData], tx: Tx, _context: Context) -> None:
-    """Refuse a player until the exclusion ends."""
-    await store.exclude_player(tx, event.data.user_id, event.data.until)
+async def exclude(event: CloudEvent[identity.SelfExcludedData], tx: Tx, context: Context) -> None:
+    """Refuse a player until the exclusion ends, and tell identity that this holds here."""
+    user_id, until = event.data.user_id, event.data.until
+    await store.exclude_player(tx, user_id, until)
+    tx.after_commit(lambda: identity.confirm_exclusion(context, user_id, until))
 
 
 @casino.hears(marketing.BONUS_AWARDED)

@@ -242,6 +242,16 @@ async def reverse_rounds_of(tx: Tx, session_id: str) -> int:
     return int(tag.split()[1])
 
 
+async def reverse_round(tx: Tx, round_id: str) -> Round:
+    """Begin to give back the stake of a round that was paid and may not be played."""
+    row = await tx.fetchrow(
+        f"UPDATE rounds SET status = 'reversing' WHERE round_id = $1 RETURNING {ROUND}",  # noqa: S608 -- a constant
+        round_id,
+    )
+    assert row is not None
+    return to_round(row)
+
+
 async def reverse_rounds_before(tx: Tx, before: datetime) -> int:
     """Begin to give back the stakes of rounds that nobody finished; return how many."""
     tag = await tx.execute(
@@ -297,6 +307,20 @@ async def read_player(tx: Tx, user_id: str) -> Player:
         "SELECT excluded_until, refunded_at, free_spins FROM players WHERE user_id = $1", user_id
     )
     return Player(**dict(row)) if row else Player()
+
+
+async def hold_player(tx: Tx, user_id: str) -> Player:
+    """Return what is known of a player, which nobody changes until the commit."""
+    held = """SELECT excluded_until, refunded_at, free_spins FROM players
+              WHERE user_id = $1 FOR NO KEY UPDATE"""
+    row = await tx.fetchrow(held, user_id)
+    if row is None:
+        await tx.execute(
+            "INSERT INTO players (user_id) VALUES ($1) ON CONFLICT (user_id) DO NOTHING", user_id
+        )
+        row = await tx.fetchrow(held, user_id)
+    assert row is not None
+    return Player(**dict(row))
 
 
 async def exclude_player(tx: Tx, user_id: str, until: datetime) -> None:

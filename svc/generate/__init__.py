@@ -6,6 +6,7 @@ from pathlib import Path
 from svc import catalogue
 from svc.generate.asyncapi import asyncapi_files
 from svc.generate.broker import broker_files
+from svc.generate.history import history_files, refusals
 from svc.generate.openapi import openapi_files
 from svc.generate.readme import readme
 from svc.generate.stubs import stub_files
@@ -27,6 +28,7 @@ def generated_files(topology: Topology | None = None) -> dict[str, str]:
         **openapi_files(),
         **asyncapi_files(),
         **stub_files(),
+        **history_files(),
     }
 
 
@@ -64,16 +66,30 @@ def write(root: Path = ROOT) -> list[str]:
 
 
 def main(*, check: bool) -> int:
-    """Write the files, or with `check` only tell what is stale (exit code 1)."""
+    """Write the files, or with `check` only tell what is stale; exit code 1 then.
+
+    A change that breaks old messages is named and not written, with exit code 1 too.
+    """
+    refused = refusals()
+    for text in refused:
+        print(f"breaks old messages: {text}", file=sys.stderr)
+    if refused:
+        print(
+            "keep the old form (a new field needs a default), or raise the first number of the "
+            "contract's version and see to those who still use the old one "
+            "(a form that was never committed: git checkout contracts)",
+            file=sys.stderr,
+        )
     if not check:
         changed = write()
         print("\n".join(f"wrote {path}" for path in changed) or "everything was up to date")
-        return 0
+        return 1 if refused else 0
     found = stale()
     for path in found:
         print(f"stale: {path}", file=sys.stderr)
     if found:
         print("run `./just generate` and commit what it writes", file=sys.stderr)
+    if found or refused:
         return 1
     print("generated files are up to date")
     return 0

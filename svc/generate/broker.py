@@ -85,6 +85,8 @@ def broker_files(topology: Topology) -> dict[str, str]:
         config = stream(name, [f"{topic}.events.>"], f"The topic {topic}.events.", EVENTS_KEPT_DAYS)
         files[f"jetstream/streams/{name}.json"] = _json(config)
     dead = stream(DEAD_STREAM, ["dead.>"], "Events that could not be worked on.", DEAD_KEPT_DAYS)
+    # Each letter has its own subject: parked again it replaces itself, settled it leaves a note.
+    dead |= {"allow_rollup_hdrs": True, "allow_msg_ttl": True}
     files[f"jetstream/streams/{DEAD_STREAM}.json"] = _json(dead)
     for service in topology.services:
         for stream_name, subjects in topology.heard_subjects(service).items():

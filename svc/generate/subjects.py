@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct, inspect
 
 from svc.generate.topology import Topology
+from svc.mesh import desk
 from svc.mesh.contract import Call, Event
 
 HEAD = """# Subjects
@@ -36,7 +37,7 @@ def subjects_md(topology: Topology) -> str:
                 f" {contract.name}, bridged by the gateway to `{live.path}`.\n\n"
                 f"`just nats sub 'live.{live.channel}.>'`\n"
             )
-    parts.append(_cache(topology))
+    parts += [_desk(topology), _cache(topology)]
     return "\n".join(parts)
 
 
@@ -59,6 +60,19 @@ def _event(topology: Topology, event: Event[Struct]) -> str:
         f" Heard by: {', '.join(topology.hearers(event)) or 'nobody yet'}."
         f" Lane: {event.lane.value}.\n\n{_table(event.data)}\n"
         f"`just nats sub {event.subject}`\n"
+    )
+
+
+def _desk(topology: Topology) -> str:
+    """Return what operators may ask of every service that hears, shown for one of them."""
+    hearing = [service.name for service in topology.services if service.hears_events]
+    calls = "\n".join(
+        _call(topology, call).replace(f".{hearing[0]}.", ".<service>.")
+        for call in desk.calls_of(hearing[0])
+    )
+    return (
+        "## Operators\n\nEvery service that hears events answers for its own dead letters:"
+        f" {', '.join(hearing)}. `./just dead` and `./just replay` ask the same.\n\n{calls}"
     )
 
 

@@ -78,8 +78,12 @@ class Topology:
             publish |= {
                 f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}",
                 f"$JS.ACK.{stream}.{name}.>",
-                f"dead.{name}.{stream.lower()}",
+                f"dead.{name}.{stream.lower()}.*",
             }
+        if service.hears_events:
+            # A service that hears answers operators for its own dead letters (svc/mesh/desk.py).
+            publish |= {"$JS.API.STREAM.INFO.DEAD", f"$JS.API.DIRECT.GET.DEAD.dead.{name}.>"}
+            subscribe.add(f"rpc.mesh.v1.{name}.* {name}")
         if service.cache:
             publish |= {f"$KV.{name}.>", *self._bucket_reads(name)}
         for contract in service.reads:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from svc.identity import contract_security as security
 from svc.mesh.context import Context
 from svc.mesh.contract import Call, Contract, Event, Route
 from svc.mesh.errors import Conflict, Forbidden, NotFound, Refused, Unauthenticated
@@ -25,6 +26,8 @@ Email = Annotated[str, Meta(min_length=3, max_length=254, description="An e-mail
 Phone = Annotated[
     str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164: +4915112345678")
 ]
+CONFIRM_EXCLUSION = security.CONFIRM_EXCLUSION
+confirm_exclusion = security.confirm_exclusion
 OpaqueText = Annotated[str, Meta(min_length=1, max_length=255)]
 Period = Literal["day", "week", "month"]
 LimitKind = Literal["deposit", "loss", "stake"]
@@ -329,12 +332,14 @@ SET_LIMITS = Call(
 )  # fmt: skip
 SELF_EXCLUDE = Call(
     "rpc.identity.v1.self_exclude", SelfExclude, Profile, "Exclude oneself.", refuses=(NotFound,),
+    deadline_ms=5_000,
     route=Route(
         method="POST", path="/v1/users/me/self-exclusion", tag="identity", from_token=("user_id",)
     ),
 )  # fmt: skip
 TAKE_TIME_OUT = Call(
     "rpc.identity.v1.take_time_out", TakeTimeOut, Profile, "Pause for days.", refuses=(NotFound,),
+    deadline_ms=5_000,
     route=Route(
         method="POST", path="/v1/users/me/time-out", tag="identity", from_token=("user_id",)
     ),
@@ -379,6 +384,7 @@ IDENTITY = Contract(
     answers=(
         REGISTER, LOG_IN, REFRESH, LOG_OUT, PROFILE, UPDATE_PROFILE, SET_LIMITS, SELF_EXCLUDE,
         TAKE_TIME_OUT, VERIFY_TOKEN, AUTHORIZE, CONTACT, GET_USER, ADMIN_USER, SET_KYC,
+        CONFIRM_EXCLUSION,
     ),
     publishes=(
         USER_REGISTERED, USER_LOGGED_IN, PROFILE_UPDATED, KYC_CHANGED, LIMIT_CHANGED,

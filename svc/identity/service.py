@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
-from svc.identity import rules, session_store, sessions, store, users
+from svc.identity import exclusions, rules, session_store, sessions, store, users
 from svc.identity.contract import (
     ADMIN_USER,
     AUTHORIZE,
+    CONFIRM_EXCLUSION,
     CONTACT,
     GET_USER,
     IDENTITY,
@@ -51,6 +52,7 @@ from svc.identity.contract import (
     User,
     VerifyToken,
 )
+from svc.identity.contract_security import ConfirmExclusion
 from svc.identity.passwords import Passwords
 from svc.mesh import tokens
 from svc.mesh.context import Context
@@ -159,14 +161,14 @@ async def set_limits(request: SetLimits, context: Context) -> Profile:
 async def self_exclude(request: SelfExclude, context: Context) -> Profile:
     """Exclude oneself for calendar months."""
     until = rules.months_later(context.now(), request.months)
-    return await users.exclude(context, request.user_id, until, time_out=False)
+    return await exclusions.exclude(context, request.user_id, until, time_out=False)
 
 
 @identity.answers(TAKE_TIME_OUT)
 async def take_time_out(request: TakeTimeOut, context: Context) -> Profile:
     """Pause for days."""
     until = context.now() + timedelta(days=request.days)
-    return await users.exclude(context, request.user_id, until, time_out=True)
+    return await exclusions.exclude(context, request.user_id, until, time_out=True)
 
 
 @identity.answers(VERIFY_TOKEN)
@@ -239,6 +241,13 @@ async def set_kyc(request: SetKyc, context: Context) -> Profile:
             changed = KycChanged(user_id=user.user_id, status=request.status)
             await tx.publish(KYC_CHANGED, changed, subject=user.user_id)
         return await users.changed_profile(tx, user.user_id)
+
+
+@identity.answers(CONFIRM_EXCLUSION)
+async def confirm_exclusion(request: ConfirmExclusion, context: Context) -> Empty:
+    """Take in that an exclusion holds where money moves."""
+    await exclusions.confirm(request, context)
+    return Empty()
 
 
 @identity.hears(PROFILE_UPDATED)

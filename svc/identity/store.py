@@ -136,6 +136,30 @@ async def exclude(tx: Tx, user_id: str, until: datetime) -> None:
     await tx.execute("UPDATE users SET excluded_until = $2 WHERE user_id = $1", user_id, until)
 
 
+async def confirm_exclusion(tx: Tx, user_id: str, service: str, until: datetime) -> None:
+    """Store until when a service takes nothing of a user; the latest counts."""
+    await tx.execute(
+        """
+        INSERT INTO exclusion_confirmations (user_id, service, until) VALUES ($1, $2, $3)
+        ON CONFLICT (user_id, service) DO UPDATE
+        SET until = GREATEST(exclusion_confirmations.until, excluded.until)
+        """,
+        user_id,
+        service,
+        until,
+    )
+
+
+async def exclusion_confirmed_by(tx: Tx, user_id: str, until: datetime) -> set[str]:
+    """Return the services that take nothing of a user until an instant, or longer."""
+    rows = await tx.fetch(
+        "SELECT service FROM exclusion_confirmations WHERE user_id = $1 AND until >= $2",
+        user_id,
+        until,
+    )
+    return {row["service"] for row in rows}
+
+
 async def limits(tx: Tx, user_id: str) -> list[PlayerLimit]:
     """Return all limits of a user as they were set."""
     rows = await tx.fetch(

@@ -1,21 +1,17 @@
 """Users: accounts, profiles, limits and exclusions, one transaction for each change."""
 
-from datetime import datetime
-
 import asyncpg
 
 from svc.identity import rules, store
 from svc.identity.contract import (
     LIMIT_CHANGED,
     PROFILE_UPDATED,
-    SELF_EXCLUDED,
     USER_REGISTERED,
     LimitChanged,
     PlayerLimit,
     Profile,
     ProfileUpdated,
     Register,
-    SelfExcludedData,
     SetLimits,
     UpdateProfile,
     UserRegistered,
@@ -205,18 +201,6 @@ async def set_limit(context: Context, request: SetLimits) -> Profile:
             )
             await tx.publish(LIMIT_CHANGED, changed, subject=user.user_id)
         return await changed_profile(tx, user.user_id)
-
-
-async def exclude(context: Context, user_id: str, until: datetime, *, time_out: bool) -> Profile:
-    """Exclude a player until an instant, or longer where they are already; raises NotFound."""
-    async with context.transaction() as tx:
-        user = await locked(tx, user_id)
-        longer = rules.longer_exclusion(user.excluded_until, until)
-        if longer is not None:
-            await store.exclude(tx, user_id, longer)
-            excluded = SelfExcludedData(user_id=user_id, until=longer, time_out=time_out)
-            await tx.publish(SELF_EXCLUDED, excluded, subject=user_id)
-        return await changed_profile(tx, user_id)
 
 
 async def require_staff(tx: Tx, actor_id: str | None, permission: str) -> None:

@@ -14,9 +14,12 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from svc.mesh import metrics
+from svc.mesh import letters, metrics, rebuild
+from svc.mesh.clock import new_id
 from svc.mesh.context import Context
 from svc.mesh.contract import Lane
+from svc.mesh.database import Tx
+from svc.mesh.desk import Desk
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import Invalid, Refused, TimedOut, Unavailable
 from svc.mesh.wire import decoder
@@ -54,15 +57,22 @@ class Consumer:
         self.subscription: Subscription | None = None
         self.puller: asyncio.Task[None] | None = None
         self.reporter: asyncio.Task[None] | None = None
+        self.desk: Desk | None = None
 
     async def start(self) -> None:
         """Subscribe the delivery inbox and begin to pull."""
         self.subscription = await self.runtime.connection.subscribe(self.inbox, cb=self._delivered)
         self.puller = asyncio.create_task(self._pull())
         self.reporter = asyncio.create_task(self._report())
+        if not self.runtime.consumers:
+            # One desk for all consumers of the service; it goes with the first.
+            self.desk = Desk(self.runtime)
+            await self.desk.start()
 
     async def drain(self, grace_s: float) -> None:
         """Stop pulling and finish what is being worked on, for at most `grace_s` seconds."""
+        if self.desk is not None:
+            await self.desk.drain()
         if self.puller is not None:
             self.puller.cancel()
             await asyncio.gather(self.puller, return_exceptions=True)
@@ -178,21 +188,29 @@ class Consumer:
         metrics.CONSUMED.labels(self.durable, message.subject, outcome).inc()
 
     async def _work(self, message: Msg) -> str:
-        """Bring one event to its effect; returns the outcome for the metrics."""
+        """Bring one delivered event to its effect; returns the outcome for the metrics."""
+        outcome = await self.bring(message.data, message.metadata.sequence.stream)
+        await message.ack()
+        return outcome
+
+    async def bring(self, body: bytes, sequence: int) -> str:
+        """Bring an event, delivered or replayed, to its effect.
+
+        Returns `ok`, `duplicate` when it had taken effect before, or `ignored`. Raises Invalid for
+        what is no such event, else whatever the handler raises.
+        """
         try:
-            envelope = decoder(CloudEvent[msgspec.Raw]).decode(message.data)
+            envelope = decoder(CloudEvent[msgspec.Raw]).decode(body)
         except msgspec.DecodeError as failure:
             raise Invalid(f"not a CloudEvent: {failure}") from failure
         hear = self.hears.get(envelope.type)
         if hear is None:
-            await message.ack()
             return "ignored"
         try:
-            event = decoder(CloudEvent[hear.event.data]).decode(message.data)
+            event = decoder(CloudEvent[hear.event.data]).decode(body)
         except msgspec.DecodeError as failure:
             raise Invalid(f"not a {envelope.type}: {failure}") from failure
         if hear.only is not None and not hear.only(event.data):
-            await message.ack()
             return "ignored"
         context = Context(
             self.runtime,
@@ -201,14 +219,13 @@ class Consumer:
             causation_id=event.id,
             traceparent=event.traceparent,
         )
-        outcome = await self._effect(event, context)
-        await message.ack()
+        outcome = await self._effect(event, context, sequence)
         if outcome == "ok":
             delay = (context.now() - event.time).total_seconds()
             metrics.CONSUME_SECONDS.labels(self.durable, event.type).observe(max(delay, 0))
         return outcome
 
-    async def _effect(self, event: CloudEvent[Any], context: Context) -> str:
+    async def _effect(self, event: CloudEvent[Any], context: Context, sequence: int) -> str:
         service = self.runtime.service
         observer = service.observers.get(event.type)
         if observer is not None:
@@ -224,8 +241,23 @@ class Consumer:
             )
             if not fresh:
                 return "duplicate"
+            if rebuild.can_be_rebuilt(service.name):
+                again = await rebuild.range_of(tx, self.stream, sequence)
+                if again is not None:
+                    return await self._tell_again(event, tx, context, again)
             await service.event_handlers[event.type](event, tx, context)
         return "ok"
+
+    async def _tell_again(
+        self, event: CloudEvent[Any], tx: Tx, context: Context, again: rebuild.Range
+    ) -> str:
+        """Bring an event to its effect for a rebuild, without any effect outside."""
+        if event.time < again.since:
+            return "ignored"  # what was derived from it was not forgotten
+        quiet = rebuild.silent(context)
+        handler = self.runtime.service.event_handlers[event.type]
+        await handler(event, rebuild.SilentTx(tx.connection, quiet), quiet)
+        return "told again"
 
     async def _later(self, message: Msg, attempts: int, failure: BaseException) -> None:
         delay = BACKOFF_S[min(attempts, len(BACKOFF_S)) - 1]
@@ -245,18 +277,18 @@ class Consumer:
     async def _park(self, message: Msg, attempts: int, failure: BaseException) -> None:
         """Move an event to the dead-letter stream; only then is it done here."""
         sequence = message.metadata.sequence.stream
+        headers = letters.parked_headers(
+            self.durable,
+            self.stream,
+            sequence,
+            subject=message.subject,
+            attempts=attempts,
+            failure=failure,
+        )
+        name = letters.letter_id(self.durable, self.stream, sequence)
         try:
             await self.runtime.publish_now(
-                f"dead.{self.durable}.{self.stream.lower()}",
-                message.data,
-                f"dead.{self.durable}.{self.stream}.{sequence}",
-                {
-                    "Dead-Cause": f"{type(failure).__name__}: {failure}".replace("\n", " ")[:500],
-                    "Dead-Attempts": str(attempts),
-                    "Dead-Stream": self.stream,
-                    "Dead-Sequence": str(sequence),
-                    "Dead-Subject": message.subject,
-                },
+                f"{letters.ROOT}.{name}", message.data, new_id(), headers
             )
         except (NatsError, TimedOut, Unavailable, TimeoutError) as lost:
             self.runtime.log.warning("could not park an event", cause=str(lost))

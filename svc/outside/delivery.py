@@ -57,6 +57,7 @@ class Parcel(Struct, kw_only=True):
     about: str
     url: str
     content: bytes
+    created: int = 0
     state: Literal["waiting", "delivered", "dropped", "given_up"] = "waiting"
     attempts: int = 0
     last_answer: str = ""

@@ -1,6 +1,7 @@
 """The odds feed's voice: sends messages to the platform, plays matches, keeps alive, replays."""
 
 import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -17,16 +18,23 @@ from svc.outside import uof
 from svc.outside.delivery import Count, Faults
 from svc.outside.feed_memory import Memory
 from svc.outside.match import Plan, Step, script
+from svc.outside.match_incidents import dramatic
 from svc.outside.server import Rejected
 
 PORT = 9103
 ALIVE_S = 10.0
 # Product -> its name in URLs, its scope and how many minutes back it can replay.
-PRODUCTS = {1: ("liveodds", "live", 600), 3: ("pre", "prematch", 4320)}
+PRODUCTS = {
+    1: ("liveodds", "live", 600),
+    3: ("pre", "prematch", 4320),
+    14: ("codds", "live", 4320),
+}
 ATTEMPTS_MAX = 8
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 2.0
 ATTEMPT_TIMEOUT_S = 10.0
 SENT_KEPT_MAX = 10_000
+# A shuffled match sends by so many messages, so many at the same time, this part of them twice.
+SHUFFLED_MAX, AT_ONCE, DOUBLED = 12, 4, 0.3
 ANSWER_KEPT_CHARACTERS = 2000
 # A match without a given start kicks off so soon; one that waits to be told, by this at the latest.
 START_S, PAUSED_START_S = 3, 3600
@@ -87,6 +95,7 @@ class Feed:
         self.sent: deque[Sent] = deque(maxlen=SENT_KEPT_MAX)
         self.games: dict[str, Game] = {}
         self._last_ms = 0
+        self._out: set[int] = set()
         self._gates: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._client = httpx.AsyncClient(timeout=ATTEMPT_TIMEOUT_S, trust_env=False)
@@ -108,14 +117,21 @@ class Feed:
 
     async def say(self, document: uof.Document) -> Sent:
         """Send a message; a timestamp that is not given is now."""
+        return await self._send(self._stamped(document))
+
+    def _stamped(self, document: uof.Document) -> ET.Element:
+        """Build a message, with the time of now if it has none, and remember it as said."""
         if not isinstance(document, uof.Fixture) and document.timestamp is None:
             # Clients put messages in order by their timestamps, so no two may be the same.
             self._last_ms = max(self.now_ms(), self._last_ms + 1)
             document = structs.replace(document, timestamp=self._last_ms)
         tree = uof.element(document)
         self.memory.remember(tree)
+        return tree
+
+    async def _send(self, tree: ET.Element) -> Sent:
         return await self._post(
-            tree.tag, tree.get("event_id"), uof.to_xml(tree), alive=isinstance(document, uof.Alive)
+            tree.tag, tree.get("event_id"), uof.to_xml(tree), alive=tree.tag == "alive"
         )
 
     async def say_raw(self, xml: str) -> Sent:
@@ -159,7 +175,7 @@ class Feed:
     async def _keep_alive(self) -> None:
         while True:
             for product in PRODUCTS:
-                if product not in self.faults.silent:
+                if product not in self.faults.silent and product not in self._out:
                     subscribed = 0 if product in self.faults.unsubscribed else 1
                     self._spawn(self._alive(product, subscribed))
             await asyncio.sleep(self.settings.alive_s)
@@ -189,15 +205,53 @@ class Feed:
             )
             fixture.home.name, fixture.away.name = plan.home, plan.away
             await self.say(fixture)
-            for step in script(plan):
-                await self._wait_for(step, plan, game, start)
-                await self.say(step.message)
-                game.minute, game.score = step.minute, step.score
-                game.messages += 1
+            await self._play_steps(plan, game, start)
             game.state = "finished"
         except Exception:
             game.state = "failed"
             raise
+
+    async def _play_steps(self, plan: Plan, game: Game, start: datetime) -> None:
+        draw = random.Random(f"{plan.seed} order")  # noqa: S311 - a script, not a secret
+        marks: dict[str, int] = {}
+        held: list[ET.Element] = []
+        for step in dramatic(plan) if plan.incidents else script(plan):
+            if step.phase != game.phase or step.outage or len(held) >= SHUFFLED_MAX:
+                await self._send_shuffled(held, draw)
+            await self._wait_for(step, plan, game, start)
+            if step.outage:
+                await self._outage(plan.product, step.outage)
+            message = step.message
+            if step.window and isinstance(message, uof.BetCancel | uof.RollbackBetCancel):
+                begins, ends = (marks[mark] for mark in step.window)
+                message = structs.replace(message, start_time=begins, end_time=ends)
+            tree = self._stamped(message)
+            marks[step.mark] = int(tree.get("timestamp", "0"))
+            if plan.shuffle:
+                held.append(tree)
+            elif message.product not in self._out:
+                await self._send(tree)
+            game.minute, game.score = step.minute, step.score
+            game.messages += 1
+        await self._send_shuffled(held, draw)
+
+    async def _outage(self, product: int, change: str) -> None:
+        """Let a producer fall silent; or be heard again, without our subscription."""
+        if change == "begins":
+            self._out.add(product)
+            return
+        self._out.discard(product)
+        await self.say(uof.Alive(product=product, subscribed=0))
+
+    async def _send_shuffled(self, held: list[ET.Element], draw: random.Random) -> None:
+        """Send what was held back, at the same time, in any order, and some of it twice."""
+        lost = {str(product) for product in self._out}
+        sent = [each for each in held if each.get("product") not in lost]
+        held.clear()
+        sent += [each for each in sent if draw.random() < DOUBLED]
+        draw.shuffle(sent)
+        for number in range(0, len(sent), AT_ONCE):
+            await asyncio.gather(*(self._send(each) for each in sent[number : number + AT_ONCE]))
 
     async def _wait_for(self, step: Step, plan: Plan, game: Game, start: datetime) -> None:
         """Wait for a step's time, or for `proceed` when its phase is to be paused before."""

@@ -44,7 +44,7 @@ LINES: tuple[tuple[int, str | None, tuple[str, ...]], ...] = (
     (16, "hcp=-1", ("1714", "1715")),
 )
 
-Phase = Literal["before", "kick_off", "final_whistle", "settlement"]
+Phase = Literal["before", "kick_off", "correction", "final_whistle", "settlement"]
 Grid = dict[tuple[int, int], Decimal]
 
 
@@ -54,7 +54,11 @@ class Goal(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
 
 
 class Plan(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What to play: `speed` times faster than life; goals that aren't given come from the seed."""
+    """What to play: `speed` times faster than life; goals that aren't given come from the seed.
+
+    `product` is the live producer. With `incidents` the match is that of match_incidents. With
+    `shuffle` messages go out by the dozen, in any order and some of them twice.
+    """
 
     event_id: Annotated[str, Meta(pattern=r"^[a-z]+:[a-z_]+:[0-9]+$")] = "sr:match:7100001"
     start: datetime | None = None
@@ -63,16 +67,26 @@ class Plan(Struct, kw_only=True, forbid_unknown_fields=True):
     home: str = "Rovers"
     away: str = "Wanderers"
     goals: list[Goal] | None = None
-    pause_before: list[Literal["kick_off", "final_whistle", "settlement"]] = []
+    product: Literal[1, 14] = LIVE
+    incidents: bool = False
+    shuffle: bool = False
+    pause_before: list[Literal["kick_off", "correction", "final_whistle", "settlement"]] = []
 
 
 class Step(Struct, kw_only=True, frozen=True):
-    """One message and when it goes out: minutes since kick-off, at or below 0 before it."""
+    """One message and when it goes out: minutes since kick-off, at or below 0 before it.
+
+    `mark` is a name for this message's time, `window` the names of the times between which bets
+    are cancelled. With `outage` the live producer falls silent, or is heard again.
+    """
 
     minute: int
     phase: Phase
     message: FeedMessage
     score: tuple[int, int] = (0, 0)
+    mark: str = ""
+    window: tuple[str, str] | None = None
+    outage: Literal["begins", "ends"] | None = None
 
 
 def units(market_id: int, specifiers: str | None, outcome: str, score: tuple[int, int]) -> Decimal:
@@ -160,12 +174,13 @@ def _priced(line: tuple[int, str | None, tuple[str, ...]], grid: Grid) -> Market
     )
 
 
-class _Match:
+class Match:
     """The state of play while the script is written."""
 
     def __init__(self, plan: Plan) -> None:
         draw = random.Random(plan.seed)  # noqa: S311 - a script, not a secret
         self.event_id = plan.event_id
+        self.live = plan.product
         self.strengths = draw.randrange(110, 200), draw.randrange(80, 160)
         self.score: tuple[int, int] = (0, 0)
         self.goals = plan.goals
@@ -181,7 +196,7 @@ class _Match:
     def odds(self, minute: int, product: int, status: EventStatus) -> OddsChange:
         """Return all lines with their prices at this minute."""
         status.home_score, status.away_score = self.score
-        if product == LIVE:
+        if product == self.live:
             status.match_time = f"{minute}:00"
         grid = _final_scores(self.score, self.strengths, minute)
         markets = [_priced(line, grid) for line in LINES]
@@ -199,46 +214,54 @@ class _Match:
         return OddsChange(event_id=self.event_id, product=product, status=status, markets=markets)
 
 
-def _running(minute: int) -> EventStatus:
+def running(minute: int) -> EventStatus:
     half = FIRST_HALF if minute < HALF_TIME else BREAK if minute == HALF_TIME else SECOND_HALF
     return EventStatus(status=RUNNING, reporting=1, match_status=half)
 
 
+def start(match: Match, minutes: tuple[int, ...] = ()) -> Iterator[Step]:
+    """Price the match before it begins, and hand it over to the live producer."""
+    waiting = EventStatus(status=NOT_STARTED, match_status=0)
+    for minute in (*minutes, 0):
+        yield Step(minute=minute, phase="before", message=match.odds(0, PREMATCH, waiting))
+    handed_over = match.closed(PREMATCH, -2, running(0))
+    yield Step(minute=0, phase="kick_off", message=handed_over)
+
+
 def script(plan: Plan) -> Iterator[Step]:
     """Write the match after its fixture: odds, kick-off, goals, final whistle and settlement."""
-    match, event_id = _Match(plan), plan.event_id
-    waiting = EventStatus(status=NOT_STARTED, match_status=0)
-    yield Step(minute=0, phase="before", message=match.odds(0, PREMATCH, waiting))
-    handed_over = match.closed(PREMATCH, -2, _running(0))
-    yield Step(minute=0, phase="kick_off", message=handed_over)
-    yield Step(minute=0, phase="kick_off", message=match.odds(0, LIVE, _running(0)))
+    match, event_id = Match(plan), plan.event_id
+    yield from start(match)
+    yield Step(minute=0, phase="kick_off", message=match.odds(0, match.live, running(0)))
     goals = sorted(match.goals or [], key=lambda goal: goal.minute)
     for minute in range(1, MINUTES):
         scored = [goal for goal in goals if goal.minute == minute]
         for goal in scored:
-            stop = BetStop(event_id=event_id)
+            stop = BetStop(event_id=event_id, product=match.live)
             yield Step(minute=minute, phase="kick_off", message=stop, score=match.score)
             home, away = match.score
             match.score = (home + 1, away) if goal.team == "home" else (home, away + 1)
-            change = match.odds(minute, LIVE, _running(minute))
+            change = match.odds(minute, match.live, running(minute))
             yield Step(minute=minute, phase="kick_off", message=change, score=match.score)
         if not scored and minute % 5 == 0:
-            change = match.odds(minute, LIVE, _running(minute))
+            change = match.odds(minute, match.live, running(minute))
             yield Step(minute=minute, phase="kick_off", message=change, score=match.score)
-    yield from _end(match)
+    yield from ending(match)
 
 
-def _end(match: _Match) -> Iterator[Step]:
+def ending(match: Match) -> Iterator[Step]:
     """Stop, end, settle provisionally and then for good, and close."""
     ended = EventStatus(status=ENDED, match_status=OVER)
     over = EventStatus(status=CLOSED, match_status=OVER)
-    results = settled(match.score)
+    event, live, results = match.event_id, match.live, settled(match.score)
+    first = BetSettlement(event_id=event, product=live, certainty=1, markets=results)
+    again = BetSettlement(event_id=event, product=live, certainty=2, markets=results)
     messages: tuple[tuple[Phase, FeedMessage], ...] = (
-        ("final_whistle", BetStop(event_id=match.event_id)),
-        ("final_whistle", match.closed(LIVE, -1, ended)),
-        ("settlement", BetSettlement(event_id=match.event_id, certainty=1, markets=results)),
-        ("settlement", BetSettlement(event_id=match.event_id, certainty=2, markets=results)),
-        ("settlement", match.closed(LIVE, -3, over)),
+        ("final_whistle", BetStop(event_id=event, product=live)),
+        ("final_whistle", match.closed(match.live, -1, ended)),
+        ("settlement", first),
+        ("settlement", again),
+        ("settlement", match.closed(match.live, -3, over)),
     )
     for phase, message in messages:
         yield Step(minute=MINUTES, phase=phase, message=message, score=match.score)

@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-# What a payment method or a bank account leads to; the names with `pm_` are Stripe's own.
+# What a payment method or a bank account leads to; the names with `pm_` are Stripe's own. Money can
+# be paid out to an e-wallet that it came from, never to a card: a card gets it back by a refund.
 CARDS: Mapping[str, Literal["succeeds", "fails", "asks"]] = {
+    "ewallet": "succeeds",
     "card": "succeeds",
     "card_ok": "succeeds",
     "pm_card_visa": "succeeds",
@@ -16,6 +18,7 @@ CARDS: Mapping[str, Literal["succeeds", "fails", "asks"]] = {
     "pm_card_threeDSecure2Required": "asks",
 }
 BANKS: Mapping[str, tuple[Literal["paid", "failed"], ...]] = {
+    "ewallet": ("paid",),
     "bank": ("paid",),
     "bank_ok": ("paid",),
     "bank_fail": ("failed",),
@@ -67,6 +70,14 @@ class OpenDispute(Struct, kw_only=True, forbid_unknown_fields=True):
 
 class CloseDispute(Struct, kw_only=True, forbid_unknown_fields=True):
     status: Literal["won", "lost"]
+
+
+class Listing(Struct, kw_only=True):
+    """What a list is asked for: those made since an instant, in pages, newest first."""
+
+    created_gte: int = 0
+    starting_after: str = ""
+    limit: Annotated[int, Meta(ge=1, le=100)] = 10
 
 
 class Intent(Struct, kw_only=True):
@@ -136,10 +147,25 @@ class Payout(Struct, kw_only=True):
     status: str = "pending"
 
 
+class BalanceTransaction(Struct, kw_only=True):
+    """One movement of the merchant's money at the provider: `net` is what it came to."""
+
+    id: str
+    object: str = "balance_transaction"
+    amount: int
+    created: int
+    currency: str
+    fee: int = 0
+    net: int
+    source: "str | Thing"
+    type: str
+
+
 class Dispute(Struct, kw_only=True):
     id: str
     object: str = "dispute"
     amount: int
+    balance_transactions: list[BalanceTransaction] = []
     charge: str
     created: int
     currency: str

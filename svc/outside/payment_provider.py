@@ -1,7 +1,7 @@
 """A payment provider in Stripe's manner: JSON calls in, signed webhooks out."""
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from svc.outside.payment_objects import (
     CreateIntent,
     CreatePayout,
     CreateRefund,
+    Listing,
     OpenDispute,
     Thing,
 )
@@ -127,6 +128,38 @@ async def get_payout(request: HttpRequest, provider: Known, key: Key) -> Respons
     return as_json(find(provider.payouts, key, "payout"))
 
 
+def _listing(request: HttpRequest) -> Listing:
+    """Read what a list is asked for; Stripe writes `created[gte]` in the query."""
+    asked = {
+        name.replace("created[gte]", "created_gte"): value
+        for name, value in request.query_params.items()
+        if name != "expand[]"
+    }
+    return msgspec.convert(asked, Listing, strict=False)
+
+
+def _list(url: str, items: Sequence[object], has_more: bool) -> Response[bytes]:
+    return as_json({"object": "list", "url": url, "data": items, "has_more": has_more})
+
+
+@get("/v1/events")
+async def list_recent_events(request: HttpRequest, provider: Known) -> Response[bytes]:
+    """List events as Stripe does, so that webhooks which never came can be asked for."""
+    _authorise(provider, request)
+    page, has_more = provider.list_events(_listing(request))
+    return _list("/v1/events", [msgspec.Raw(parcel.content) for parcel in page], has_more)
+
+
+@get("/v1/balance_transactions")
+async def list_movements(request: HttpRequest, provider: Known) -> Response[bytes]:
+    """List what moved the merchant's money; `source` is expanded only when asked for."""
+    _authorise(provider, request)
+    page, has_more = provider.list_movements(_listing(request))
+    if request.query_params.get("expand[]") != "data.source":
+        page = [provider.unexpanded(each) for each in page]
+    return _list("/v1/balance_transactions", page, has_more)
+
+
 @post("/simulate/complete_action/{key:str}")
 async def complete_action(
     request: HttpRequest, provider: Known, key: FromPath[str]
@@ -207,6 +240,8 @@ def application(told: Settings) -> Litestar:
         create_refund,
         create_payout,
         get_payout,
+        list_recent_events,
+        list_movements,
         complete_action,
         open_dispute,
         close_dispute,

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -15,6 +15,7 @@ from svc.outside.delivery import Courier, Faults, Parcel, Switch
 from svc.outside.payment_objects import (
     BANKS,
     CARDS,
+    BalanceTransaction,
     CancelIntent,
     CaptureIntent,
     Charge,
@@ -25,6 +26,7 @@ from svc.outside.payment_objects import (
     CreateRefund,
     Dispute,
     Intent,
+    Listing,
     OpenDispute,
     Payout,
     Refund,
@@ -34,6 +36,8 @@ from svc.outside.server import Rejected
 
 PORT = 9101
 STALE_S = 600
+DISPUTE_FEE = 1500
+"""What a chargeback costs on top, in minor units; it stays with the bank, whoever wins."""
 
 Found = TypeVar("Found")
 
@@ -54,6 +58,8 @@ class PaymentFaults(Faults, kw_only=True):
     """The call is carried out, but its answer never comes."""
     stale_timestamp: Switch = False
     """The attempt is signed ten minutes ago."""
+    dispute: Switch = False
+    """The payment is charged back as soon as it has succeeded."""
     rotated_secret: str = ""
     """Sign with this second secret too, as Stripe does while a secret is being replaced."""
 
@@ -75,6 +81,21 @@ def find(things: Mapping[str, Found], key: str, name: str) -> Found:
     return things[key]
 
 
+def _page(
+    things: Iterable[Found],
+    ask: Listing,
+    name: Callable[[Found], str],
+    created: Callable[[Found], int],
+) -> tuple[list[Found], bool]:
+    rest = [each for each in reversed([*things]) if created(each) >= ask.created_gte]
+    if ask.starting_after:
+        names = [name(each) for each in rest]
+        if ask.starting_after not in names:
+            raise Rejected(400, f"No such object: '{ask.starting_after}'", code="resource_missing")
+        rest = rest[names.index(ask.starting_after) + 1 :]
+    return rest[: ask.limit], len(rest) > ask.limit
+
+
 def _unexpected(intent: Intent, verb: str) -> Rejected:
     sentence = f"You cannot {verb} this PaymentIntent because it has a status of {intent.status}."
     return Rejected(400, sentence, code="payment_intent_unexpected_state")
@@ -93,6 +114,7 @@ class Provider:
         self.charges: dict[str, Charge] = {}  # by the id of their intent
         self.payouts: dict[str, Payout] = {}
         self.disputes: dict[str, Dispute] = {}
+        self.movements: list[BalanceTransaction] = []  # oldest first
         # Idempotency key -> what was asked, and the status and body that it was answered with.
         self.answers: dict[str, tuple[bytes, int, bytes]] = {}
 
@@ -169,6 +191,9 @@ class Provider:
         charge = self.charges[intent.id]
         left = charge.amount_captured - charge.amount_refunded
         amount = ask.amount or left
+        if charge.disputed:
+            sentence = f"Charge {charge.id} has been charged back; cannot issue a refund."
+            raise Rejected(400, sentence, code="charge_disputed")
         if not left:
             sentence = f"Charge {charge.id} has already been refunded."
             raise Rejected(400, sentence, code="charge_already_refunded")
@@ -187,6 +212,7 @@ class Provider:
         charge.amount_refunded += amount
         charge.refunded = charge.amount_refunded == charge.amount_captured
         charge.refunds.data.append(refund)
+        self._move("refund", -amount, refund)
         self._emit("charge.refunded", charge)
         return refund
 
@@ -210,10 +236,13 @@ class Provider:
     def open_dispute(self, ask: OpenDispute) -> Dispute:
         """Let the player's bank charge a payment back."""
         charge = find(self.charges, ask.payment_intent, "charge of payment_intent")
+        left = charge.amount_captured - charge.amount_refunded
+        if charge.disputed or (ask.amount or left) > left:
+            raise Rejected(400, "There is nothing left to charge back.")
         charge.disputed = True
         dispute = Dispute(
             id=_new_id("dp"),
-            amount=ask.amount or charge.amount_captured,
+            amount=ask.amount or left,
             charge=charge.id,
             created=self.now_s(),
             currency=charge.currency,
@@ -221,6 +250,8 @@ class Provider:
             reason=ask.reason,
         )
         self.disputes[dispute.id] = dispute
+        taken = self._move("adjustment", -dispute.amount, dispute, fee=DISPUTE_FEE)
+        dispute.balance_transactions = [taken]
         self._emit("charge.dispute.created", dispute)
         return dispute
 
@@ -230,6 +261,9 @@ class Provider:
         if dispute.status != "needs_response":
             raise Rejected(400, f"The dispute is already {dispute.status}.")
         dispute.status = ask.status
+        if ask.status == "won":
+            given = self._move("adjustment", dispute.amount, dispute)
+            dispute.balance_transactions = [*dispute.balance_transactions, given]
         self._emit("charge.dispute.closed", dispute)
         return dispute
 
@@ -265,16 +299,52 @@ class Provider:
         self.charges[intent.id] = charge
         intent.latest_charge, intent.status = charge.id, "succeeded"
         intent.amount_received, intent.amount_capturable = amount, 0
+        self._move("charge", amount, charge)
         self._emit("payment_intent.succeeded", intent)
+        if self.faults.take("dispute"):
+            self.open_dispute(OpenDispute(payment_intent=intent.id))
 
     async def _pay_out(self, payout: Payout) -> None:
         for status in BANKS[payout.destination]:
             await asyncio.sleep(self.faults.processing_ms / 1000)
-            payout.status = status
+            was_paid, payout.status = payout.status == "paid", status
+            if status == "paid":
+                self._move("payout", -payout.amount, payout)
             if status == "failed":
+                if was_paid:
+                    self._move("payout_failure", payout.amount, payout)
                 payout.failure_code = "account_closed"
                 payout.failure_message = "The bank account has been closed."
             self._emit(f"payout.{status}", payout)
+
+    def list_movements(self, ask: Listing) -> tuple[list[BalanceTransaction], bool]:
+        """Return a page of the merchant's movements, newest first, and whether more follow."""
+        return _page(self.movements, ask, lambda each: each.id, lambda each: each.created)
+
+    def list_events(self, ask: Listing) -> tuple[list[Parcel], bool]:
+        """Return a page of the events, newest first, whatever became of their webhooks."""
+        parcels = self.courier.parcels
+        return _page(parcels, ask, lambda each: each.id, lambda each: each.created)
+
+    def _move(self, kind: str, amount: int, source: Thing, fee: int = 0) -> BalanceTransaction:
+        movement = BalanceTransaction(
+            id=_new_id("txn"),
+            amount=amount,
+            created=self.now_s(),
+            currency=source.currency,
+            fee=fee,
+            net=amount - fee,
+            source=source,
+            type=kind,
+        )
+        self.movements.append(movement)
+        return self.unexpanded(movement)
+
+    def unexpanded(self, movement: BalanceTransaction) -> BalanceTransaction:
+        """Return a movement that only names what it is about."""
+        source = movement.source
+        named = source if isinstance(source, str) else source.id
+        return msgspec.structs.replace(movement, source=named)
 
     def _emit(self, kind: str, thing: Thing) -> None:
         event = {
@@ -290,6 +360,7 @@ class Provider:
             id=str(event["id"]),
             kind=kind,
             about=thing.id,
+            created=self.now_s(),
             url=self.settings.webhook_url,
             content=msgspec.json.encode(event),
         )

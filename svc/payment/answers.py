@@ -58,6 +58,7 @@ async def deposit(context: Context, row: DepositRow, *, first_answer: bool = Fal
         amount=row.amount,
         currency=row.currency,
         created_at=row.created_at,
+        received=row.received if status in {"succeeded", "refunded"} else None,
         next_action=row.next_action if status == "pending" else None,
         reason=reason,
         message=await explain(context, row.user_id, reason),

@@ -10,7 +10,18 @@ from msgspec import Meta
 
 from svc.mesh.contract import Call, Contract, Door, Event, RawMessage, Route
 from svc.mesh.errors import Conflict, Forbidden, IdempotencyMismatch, NotFound, Refused
-from svc.mesh.types import Amount, Currency, Empty, EventData, Id, IdempotencyKey, Reply, Request
+from svc.mesh.types import (
+    Amount,
+    AmountOrZero,
+    Currency,
+    Empty,
+    EventData,
+    Id,
+    IdempotencyKey,
+    Reply,
+    Request,
+)
+from svc.payment.contract_reports import PENDING, RECONCILE, RECONCILIATION
 
 PaymentStatus = Literal["pending", "succeeded", "failed", "refunded"]
 WithdrawalStatus = Literal["pending", "submitted", "paid", "failed", "cancelled"]
@@ -34,7 +45,7 @@ class SelfExcluded(Refused):
 
 
 class LimitExceeded(Refused):
-    """The amount is above the player's deposit limit."""
+    """The amount is above what may be moved now."""
 
     name = "limit-exceeded"
     status = 422
@@ -52,6 +63,20 @@ class NotVerified(Refused):
 
     name = "not-verified"
     status = 403
+
+
+class AccountBlocked(Refused):
+    """A payment is disputed: nothing is paid out until that is decided."""
+
+    name = "account-blocked"
+    status = 403
+
+
+class ClosedLoop(Refused):
+    """The money must first go back to where it came from."""
+
+    name = "closed-loop"
+    status = 422
 
 
 class BadSignature(Refused):
@@ -74,7 +99,8 @@ class RequestDeposit(Request, frozen=True, kw_only=True):
 class Deposit(Reply, frozen=True, kw_only=True, omit_defaults=True):
     """A deposit as it stands; `next_action` tells what the player must do at the provider.
 
-    `reason` is the provider's word for a failure, `message` says it in the player's language.
+    `received` is given when only a part was captured: that part was credited. `reason` is the
+    provider's word for a failure, `message` says it in the player's language.
     """
 
     deposit_id: Id
@@ -82,6 +108,7 @@ class Deposit(Reply, frozen=True, kw_only=True, omit_defaults=True):
     amount: Amount
     currency: Currency
     created_at: datetime
+    received: Amount | None = None
     next_action: dict[str, Any] | None = None
     reason: str | None = None
     message: str | None = None
@@ -131,26 +158,6 @@ class RefundDeposit(Request, frozen=True, kw_only=True):
     actor_id: Id | None = None
 
 
-class PendingPayments(Request, frozen=True, kw_only=True):
-    """What waits for the provider."""
-
-    actor_id: Id | None = None
-
-
-class PendingReport(Reply, frozen=True, kw_only=True):
-    """How many payments wait, and since when the oldest does.
-
-    `flagged` are payments that somebody must look at, `parked` webhooks whose payment is unknown.
-    """
-
-    deposits: int
-    withdrawals: int
-    oldest: datetime | None
-    refunds: int = 0
-    flagged: int = 0
-    parked: int = 0
-
-
 class PaymentSuccess(EventData, frozen=True, kw_only=True):
     """A deposit was paid: the wallet credits it under `transfer_id`."""
 
@@ -179,6 +186,31 @@ class PaymentRefunded(EventData, frozen=True, kw_only=True):
     payment_id: Id
     user_id: Id
     amount: Amount
+    currency: Currency
+
+
+class PaymentDisputed(EventData, frozen=True, kw_only=True):
+    """A player's bank took a deposit back: `amount`, fee included, leaves the wallet.
+
+    The player may then owe it. Until it is decided nothing is paid out to them.
+    """
+
+    dispute_id: Id
+    payment_id: Id
+    user_id: Id
+    amount: Amount
+    currency: Currency
+    reason: str
+
+
+class DisputeClosed(EventData, frozen=True, kw_only=True):
+    """A dispute was decided; `returned` is what the bank gave back, 0 when it was lost."""
+
+    dispute_id: Id
+    payment_id: Id
+    user_id: Id
+    won: bool
+    returned: AmountOrZero
     currency: Currency
 
 
@@ -219,6 +251,10 @@ PAYMENT_FAILED = Event("PaymentFailedEvent", "payment", PaymentFailed, "A deposi
 PAYMENT_REFUNDED = Event(
     "PaymentRefundedEvent", "payment", PaymentRefunded, "A deposit was given back."
 )
+PAYMENT_DISPUTED = Event(
+    "PaymentDisputedEvent", "payment", PaymentDisputed, "A deposit was charged back."
+)
+DISPUTE_CLOSED = Event("DisputeClosedEvent", "payment", DisputeClosed, "A dispute was decided.")
 WITHDRAWAL_REQUESTED = Event(
     "WithdrawalRequestedEvent", "payment", WithdrawalRequested, "A withdrawal was taken in."
 )
@@ -248,8 +284,8 @@ GET_DEPOSIT = Call(
 REQUEST_WITHDRAWAL = Call(
     "rpc.payment.v1.request_withdrawal", RequestWithdrawal, Withdrawal, "Start a withdrawal.",
     refuses=(
-        InsufficientFunds, LimitExceeded, CurrencyMismatch, NotVerified, IdempotencyMismatch,
-        Conflict, NotFound,
+        InsufficientFunds, LimitExceeded, CurrencyMismatch, NotVerified, AccountBlocked, ClosedLoop,
+        IdempotencyMismatch, Conflict, NotFound,
     ),
     idempotent=True, deadline_ms=8_000,
     route=Route(
@@ -287,14 +323,6 @@ RECEIVE_WEBHOOK = Call(
     "rpc.payment.v1.receive_webhook", RawMessage, Empty, "Take in the provider's webhook.",
     callers=("gateway",), refuses=(BadSignature,), idempotent=True, deadline_ms=5_000,
 )  # fmt: skip
-PENDING = Call(
-    "rpc.payment.v1.pending", PendingPayments, PendingReport, "Count what waits.",
-    refuses=(Forbidden,), idempotent=True,
-    route=Route(
-        method="GET", path="/v1/admin/payment/pending", role="operator", tag="admin",
-        from_token=("actor_id",),
-    ),
-)  # fmt: skip
 
 PAYMENT = Contract(
     name="payment",
@@ -302,11 +330,11 @@ PAYMENT = Contract(
     purpose="Deposits, withdrawals and refunds through a provider over HTTP.",
     answers=(
         REQUEST_DEPOSIT, GET_DEPOSIT, REQUEST_WITHDRAWAL, GET_WITHDRAWAL, CANCEL_WITHDRAWAL,
-        REFUND_DEPOSIT, RECEIVE_WEBHOOK, PENDING,
+        REFUND_DEPOSIT, RECEIVE_WEBHOOK, PENDING, RECONCILIATION, RECONCILE,
     ),
     publishes=(
-        PAYMENT_SUCCESS, PAYMENT_FAILED, PAYMENT_REFUNDED, WITHDRAWAL_REQUESTED, WITHDRAWAL_PAID,
-        WITHDRAWAL_FAILED,
+        PAYMENT_SUCCESS, PAYMENT_FAILED, PAYMENT_REFUNDED, PAYMENT_DISPUTED, DISPUTE_CLOSED,
+        WITHDRAWAL_REQUESTED, WITHDRAWAL_PAID, WITHDRAWAL_FAILED,
     ),
     doors=(
         Door(

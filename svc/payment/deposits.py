@@ -14,6 +14,7 @@ from svc.payment.contract import (
     PaymentFailed,
     PaymentSuccess,
     RequestDeposit,
+    SelfExcluded,
 )
 from svc.payment.rules import Player
 from svc.payment.store_deposits import DepositRow
@@ -100,6 +101,9 @@ async def start(context: Context, row: DepositRow) -> DepositRow:
     """
     if row.status != "pending" or row.provider_id is not None:
         return row
+    if await _beaten_by_exclusion(context, row):
+        async with context.transaction() as tx:
+            return await store_deposits.find(tx, row.deposit_id) or row
     try:
         intent = await provider.of(context).pay_in(
             row.deposit_id, row.amount, row.currency, row.method
@@ -116,6 +120,19 @@ async def start(context: Context, row: DepositRow) -> DepositRow:
         await apply(context, row.deposit_id, intent)
     async with context.transaction() as tx:
         return await store_deposits.find(tx, row.deposit_id) or row
+
+
+async def _beaten_by_exclusion(context: Context, row: DepositRow) -> bool:
+    """Fail a deposit that the provider was not asked for, when its player is excluded by now."""
+    async with context.transaction() as tx:
+        player = await store_players.lock(tx, row.user_id)
+        until = player.excluded_until
+        if until is None or until <= context.now():
+            return False
+        refusal = problem(SelfExcluded(until=until.isoformat()))
+        await store_deposits.answer(tx, row.deposit_id, "failed", refusal)
+        await fail(tx, row.deposit_id, SelfExcluded.name)
+        return True
 
 
 async def look(context: Context, deposit_id: str) -> None:
@@ -178,19 +195,22 @@ async def succeed(tx: Tx, deposit_id: str, intent: provider.Intent) -> None:
     if row is None or not rules.climbs(row.status, "succeeded"):
         return
     now = tx.context.now()
-    paid = (intent.amount_received or intent.amount, intent.currency.upper())
-    if paid != (row.amount, row.currency):
-        await store_deposits.flag(tx, deposit_id, f"paid {paid[0]} {paid[1]}", now)
-        tx.context.log.error("a deposit was paid differently", deposit_id=deposit_id, paid=paid)
+    received, currency = intent.amount_received or intent.amount, intent.currency.upper()
+    told = (intent.amount, received, currency)
+    captured = rules.captured((row.amount, row.currency), told)
+    if captured is None:
+        await store_deposits.flag(tx, deposit_id, f"paid {received} {currency}", now)
+        tx.context.log.error("a deposit was paid differently", deposit_id=deposit_id, paid=told)
         return
     first = not await store_deposits.has_succeeded_before(tx, user_id)
-    await store_deposits.climb(tx, deposit_id, "succeeded", now, is_first=first)
+    part = captured if captured < row.amount else None
+    await store_deposits.climb(tx, deposit_id, "succeeded", now, is_first=first, received=part)
     event_id = await tx.publish(
         PAYMENT_SUCCESS,
         PaymentSuccess(
             payment_id=deposit_id,
             user_id=user_id,
-            amount=row.amount,
+            amount=captured,
             currency=row.currency,
             method=row.method,
             transfer_id=row.transfer_id,

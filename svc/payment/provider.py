@@ -1,6 +1,10 @@
 """The payment provider over HTTP, in Stripe's manner, as a port with typed answers."""
 
-from typing import Any, TypeVar
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -8,11 +12,19 @@ import msgspec
 from msgspec import Struct
 
 from svc.mesh.context import Context
-from svc.mesh.errors import TimedOut, Unavailable
+from svc.mesh.errors import DeclarationError, TimedOut, Unavailable
 from svc.mesh.runtime import Runtime
+from svc.payment.breaker import Breaker
 
-TIMEOUT_S = 3.0
-"""How long to wait for the provider; what it did meanwhile is asked for with the same key."""
+TIMEOUT_MS = 2_000
+"""How long to wait for one answer of the provider, unless PAYMENT_PROVIDER_TIMEOUT_MS says."""
+ATTEMPTS = 2
+"""Twice at once, with the same key, so that nothing is done twice; the sweep goes on later."""
+PAUSE_S = 0.1
+FAILURES_MAX = 10
+REST_S = 5.0
+"""After so many failures in a row the provider is left alone for so long."""
+PAGE = 100
 NOT_OURS = frozenset({401, 403, 409, 429})
 """Answers that say nothing of the payment: a wrong key, a call still running, too many calls."""
 
@@ -37,6 +49,36 @@ class Intent(Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
 
 
+class Movement(Struct, frozen=True, kw_only=True):
+    """What moved our money at the provider, in minor units: `net` is `amount` less the fee.
+
+    `source` is the charge, refund, payout or dispute that it belongs to.
+    """
+
+    id: str
+    type: str
+    net: int
+    currency: str
+    created: int
+    amount: int = 0
+    source: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class Dispute(Struct, frozen=True, kw_only=True):
+    """A payment that the player's bank takes back, until it is decided.
+
+    `balance_transactions` tell what was taken and given back; older forms don't have them.
+    """
+
+    id: str = ""
+    status: str
+    amount: int
+    currency: str
+    payment_intent: str | None = None
+    reason: str = ""
+    balance_transactions: list[Movement] | None = None
+
+
 class Payout(Struct, frozen=True, kw_only=True):
     """Money on its way to a bank account."""
 
@@ -55,6 +97,22 @@ class Refund(Struct, frozen=True, kw_only=True):
     status: str
     amount: int
     currency: str
+
+
+ItemT = TypeVar("ItemT")
+
+
+class Page(Struct, Generic[ItemT], frozen=True, kw_only=True):
+    """A page of a list, newest first."""
+
+    data: list[ItemT]
+    has_more: bool = False
+
+
+class Named(Struct, frozen=True, kw_only=True):
+    """What every object has."""
+
+    id: str
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -90,24 +148,38 @@ class Provider:
     when the provider answers an error of its own.
     """
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, timeout_s: float = TIMEOUT_MS / 1000) -> None:
         """Prepare the client; nothing is sent yet."""
+        self.breaker = Breaker(time.monotonic, FAILURES_MAX, REST_S)
         self.client = httpx.AsyncClient(
             base_url=url,
             headers={"authorization": f"Bearer {key}"},
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             trust_env=False,
         )
 
-    async def pay_in(self, key: str, amount: int, currency: str, method: str) -> Intent:
-        """Start a payment; `key` is the deposit's id."""
-        body = {
+    async def pay_in(
+        self, key: str, amount: int, currency: str, method: str, *, manual: bool = False
+    ) -> Intent:
+        """Start a payment; `key` is the deposit's id. With `manual` it is only authorised."""
+        body: dict[str, Any] = {
             "amount": amount,
             "currency": currency.lower(),
             "payment_method": method,
             "metadata": {"deposit_id": key},
         }
+        if manual:
+            body["capture_method"] = "manual"
         return await self._ask("POST", "/v1/payment_intents", Intent, key, body)
+
+    async def capture(self, key: str, provider_id: str, amount: int) -> Intent:
+        """Take an authorised payment, or a part of it; the rest is let go."""
+        path = f"/v1/payment_intents/{provider_id}/capture"
+        return await self._ask("POST", path, Intent, key, {"amount_to_capture": amount})
+
+    async def cancel(self, key: str, provider_id: str) -> Intent:
+        """Let an authorised payment go."""
+        return await self._ask("POST", f"/v1/payment_intents/{provider_id}/cancel", Intent, key, {})
 
     async def intent(self, provider_id: str) -> Intent:
         """Read how a payment stands."""
@@ -132,6 +204,33 @@ class Provider:
         body = {"payment_intent": provider_id, "amount": amount, "metadata": {"refund_id": key}}
         return await self._ask("POST", "/v1/refunds", Refund, key, body)
 
+    async def events(self, since: datetime) -> AsyncIterator[bytes]:
+        """Yield every event since an instant as it is, newest first, told to us or not."""
+        async for event in self._listed("/v1/events", since):
+            yield event
+
+    async def movements(self, since: datetime) -> AsyncIterator[Movement]:
+        """Yield what moved our money since an instant, newest first, with its source."""
+        async for found in self._listed(
+            "/v1/balance_transactions", since, ("expand[]", "data.source")
+        ):
+            yield msgspec.json.decode(found, type=Movement)
+
+    async def _listed(
+        self, path: str, since: datetime, *more: tuple[str, str]
+    ) -> AsyncIterator[bytes]:
+        query = [("created[gte]", str(int(since.timestamp()))), ("limit", str(PAGE)), *more]
+        after: list[tuple[str, str]] = []
+        while True:
+            url = str(httpx.URL(path, params=[*query, *after]))
+            page = await self._ask("GET", url, Page[msgspec.Raw])
+            for item in page.data:
+                yield bytes(item)
+            if not page.has_more or not page.data:
+                return
+            last = msgspec.json.decode(page.data[-1], type=Named)
+            after = [("starting_after", last.id)]
+
     async def close(self) -> None:
         """Hang up."""
         await self.client.aclose()
@@ -144,6 +243,24 @@ class Provider:
         key: str | None = None,
         body: dict[str, Any] | None = None,
     ) -> AnswerT:
+        for attempt in range(1, ATTEMPTS + 1):
+            if not self.breaker.admits():
+                raise Unavailable("the payment provider failed too often, it is left alone")
+            try:
+                answer = await self._send(method, path, key, body)
+            except Unavailable:
+                self.breaker.failed()
+                if attempt == ATTEMPTS:
+                    raise
+                await asyncio.sleep(PAUSE_S)
+            else:
+                self.breaker.succeeded()
+                return _read(answer, kind)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _send(
+        self, method: str, path: str, key: str | None, body: dict[str, Any] | None
+    ) -> httpx.Response:
         headers = {"idempotency-key": key} if key else {}
         try:
             answer = await self.client.request(method, path, json=body, headers=headers)
@@ -153,13 +270,17 @@ class Provider:
             raise TimedOut("the payment provider did not answer in time") from failure
         if answer.is_server_error or answer.status_code in NOT_OURS:
             raise Unavailable(f"the payment provider answered {answer.status_code}")
-        try:
-            if answer.is_success:
-                return msgspec.json.decode(answer.content, type=kind)
-            problem = msgspec.json.decode(answer.content, type=ProblemAnswer).error
-        except msgspec.DecodeError as failure:
-            raise Unavailable("the payment provider answered another form") from failure
-        raise Rejected(problem.code or "rejected", problem.message)
+        return answer
+
+
+def _read(answer: httpx.Response, kind: type[AnswerT]) -> AnswerT:
+    try:
+        if answer.is_success:
+            return msgspec.json.decode(answer.content, type=kind)
+        problem = msgspec.json.decode(answer.content, type=ProblemAnswer).error
+    except msgspec.DecodeError as failure:
+        raise Unavailable("the payment provider answered another form") from failure
+    raise Rejected(problem.code or "rejected", problem.message)
 
 
 _OF: WeakKeyDictionary[Runtime, Provider] = WeakKeyDictionary()
@@ -168,7 +289,10 @@ _OF: WeakKeyDictionary[Runtime, Provider] = WeakKeyDictionary()
 def open_for(context: Context) -> None:
     """Make the client of this service instance, with the address and key of its settings."""
     url, key = context.setting("PAYMENT_PROVIDER_URL"), context.setting("PAYMENT_PROVIDER_KEY")
-    _OF[context.runtime] = Provider(url, key)
+    wait_ms = context.runtime.settings.get("PAYMENT_PROVIDER_TIMEOUT_MS", str(TIMEOUT_MS))
+    if not wait_ms.isdecimal() or int(wait_ms) < 1:
+        raise DeclarationError("PAYMENT_PROVIDER_TIMEOUT_MS must be a number of milliseconds")
+    _OF[context.runtime] = Provider(url, key, int(wait_ms) / 1000)
 
 
 def of(context: Context) -> Provider:

@@ -10,7 +10,7 @@ from svc.mesh.errors import (
     Unavailable,
     problem,
 )
-from svc.payment import answers, provider, rules, store_deposits, store_refunds
+from svc.payment import answers, provider, rules, store_deposits, store_disputes, store_refunds
 from svc.payment.contract import PAYMENT_REFUNDED, Deposit, PaymentRefunded, RefundDeposit
 from svc.payment.store_deposits import DepositRow
 from svc.payment.store_refunds import PROVIDER, RefundRow
@@ -48,9 +48,11 @@ async def _take_in(asked: RefundDeposit, actor: str, context: Context) -> Refund
             if known.deposit_id != asked.deposit_id:
                 raise IdempotencyMismatch
             return known
-        left = deposit.amount - await store_refunds.known_of(tx, deposit.deposit_id)
+        left = deposit.paid - await store_refunds.known_of(tx, deposit.deposit_id)
         if deposit.status != "succeeded" or left <= 0:
             raise Conflict("only a deposit that succeeded can be given back", state=deposit.status)
+        if await store_disputes.is_disputed(tx, deposit.deposit_id):
+            raise Conflict("this deposit was charged back; its money is with the bank")
         row = _new(context, deposit, actor, left)
         if not await store_refunds.insert(
             tx, row, asked.idempotency_key, rules.next_try(now, 0), now
@@ -79,7 +81,7 @@ async def found_at_provider(tx: Tx, deposit: DepositRow, total: int) -> None:
     The deposit is locked. The sweep takes the money: by then the wallet has credited the deposit,
     even if its success and its refund became known at the same time.
     """
-    extra = min(total, deposit.amount) - await store_refunds.known_of(tx, deposit.deposit_id)
+    extra = min(total, deposit.paid) - await store_refunds.known_of(tx, deposit.deposit_id)
     if extra <= 0:
         return
     now = tx.context.now()
@@ -139,6 +141,8 @@ async def _deduct(context: Context, row: RefundRow, deposit: DepositRow) -> None
         currency=deposit.currency,
         kind=KIND,
         reference=deposit.deposit_id,
+        # What the provider gave back already and the player spent, they owe.
+        forced=row.actor == PROVIDER,
     )
     try:
         await context.call(wallet.DEDUCT_BALANCE, transfer)
@@ -146,7 +150,7 @@ async def _deduct(context: Context, row: RefundRow, deposit: DepositRow) -> None
         if row.actor != PROVIDER:
             await _move(context, row, "refused", answers.of_wallet(refusal))
             return
-        # The provider gave it back already, so the player owes it: a person must look at it.
+        # The money is gone and could not even be made a debt: a person must look at it.
         async with context.transaction() as tx:
             if await store_refunds.move(tx, row.refund_id, "requested", "owed", context.now()):
                 await store_deposits.flag(
@@ -185,7 +189,7 @@ async def _finish(tx: Tx, row: RefundRow, deposit_id: str, *, announce: bool) ->
     if deposit is None:
         return
     known = await store_refunds.known_of(tx, deposit_id)
-    if known >= deposit.amount and rules.climbs(deposit.status, "refunded"):
+    if known >= deposit.paid and rules.climbs(deposit.status, "refunded"):
         await store_deposits.climb(tx, deposit_id, "refunded", tx.context.now())
     if announce:
         await tx.publish(

@@ -3,14 +3,17 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 from msgspec import Struct
 
-from svc.mesh.errors import Unauthenticated
+from svc.mesh.errors import DeclarationError, Unauthenticated
 from svc.payment.contract import (
+    AccountBlocked,
     BadSignature,
+    ClosedLoop,
     CurrencyMismatch,
     LimitExceeded,
     NotVerified,
@@ -18,6 +21,8 @@ from svc.payment.contract import (
     SelfExcluded,
     WithdrawalStatus,
 )
+
+Outcome = Literal["open", "lost", "won"]
 
 TIMESTAMP = re.compile(r"[0-9]{1,15}")
 TOLERANCE_S = 300
@@ -48,6 +53,11 @@ STATUS_OF_STATE: dict[str, WithdrawalStatus] = {
     "cancelled": "cancelled",
 }
 """What a player sees of a withdrawal: it failed only when the money is theirs again."""
+
+DISPUTE_RANK: dict[Outcome, int] = {"open": 0, "lost": 1, "won": 2}
+"""A dispute only climbs too: money that was given back after all means that it was won."""
+INQUIRY = "warning_"
+"""So begin the states of a bank's mere question, which takes no money (Stripe)."""
 
 FIRST_RETRY = timedelta(seconds=10)
 LAST_RETRY = timedelta(minutes=10)
@@ -113,6 +123,117 @@ def request_hash(*parts: object) -> bytes:
 def climbs(status: PaymentStatus, to: PaymentStatus) -> bool:
     """Say whether a deposit in a status goes on to another one."""
     return RANK[to] > RANK[status]
+
+
+def captured(asked: tuple[int, str], told: tuple[int, int, str]) -> int | None:
+    """Return what was captured of a payment, None when it is not the payment that was asked for.
+
+    `asked` is amount and currency, `told` the provider's amount, what it received, its currency. A
+    part may be captured (the rest was let go), never more.
+    """
+    amount, received, currency = told
+    same = (amount, currency) == asked
+    return received if same and 0 < received <= amount else None
+
+
+def outcome_of(status: str) -> Outcome:
+    """Return what a dispute's status at the provider comes to."""
+    return status if status in {"won", "lost"} else "open"  # pyright: ignore[reportReturnType] -- narrowed by the set
+
+
+def dispute_money(
+    status: str, amount: int, movements: Iterable[int] | None
+) -> tuple[int, int]:  # fmt: skip
+    """Return what the provider took for a dispute and what it gave back, in minor units.
+
+    `movements` are the signed sums that the provider lists, fees included; without a list the
+    amount itself was taken, and given back if the dispute was won. An inquiry takes nothing.
+    """
+    if movements is not None:
+        sums = [*movements]
+        return -sum(each for each in sums if each < 0), sum(each for each in sums if each > 0)
+    if status.startswith(INQUIRY):
+        return 0, 0
+    return amount, amount if status == "won" else 0
+
+
+def climbs_dispute(outcome: Outcome, to: Outcome) -> bool:
+    """Say whether a dispute goes on from an outcome to another one."""
+    return DISPUTE_RANK[to] > DISPUTE_RANK[outcome]
+
+
+class WithdrawalPolicy(Struct, frozen=True, kw_only=True):
+    """What an installation asks of withdrawals; `per_day` is in minor units, None without one."""
+
+    must_be_verified: bool = False
+    per_day: int | None = None
+    two_way: frozenset[str] = frozenset({"ewallet"})
+
+
+class Loop(Struct, frozen=True, kw_only=True):
+    """What came in and went out by one method, in minor units."""
+
+    method: str
+    deposited: int
+    withdrawn: int
+
+
+def check_withdrawal(
+    player: Player, currency: str, *, disputed: bool, policy: WithdrawalPolicy
+) -> None:
+    """Raise what forbids a withdrawal: a dispute, the verification, another currency.
+
+    An excluded player may withdraw; a verification that has run out forbids it only where one is
+    asked for (identity documents must not first be asked for at a withdrawal, LCCP 17.1.1).
+    """
+    if disputed:
+        raise AccountBlocked("a payment of yours is disputed; withdraw when that is decided")
+    if player.kyc_status == "rejected":
+        raise NotVerified
+    if policy.must_be_verified and player.kyc_status != "verified":
+        raise NotVerified("your account must be verified first", kyc_status=player.kyc_status)
+    if player.currency not in {None, currency}:
+        raise CurrencyMismatch(f"the wallet is kept in {player.currency}", currency=player.currency)
+
+
+def check_withdrawal_amount(
+    amount: int, method: str, loops: Sequence[Loop], withdrawn_today: int, policy: WithdrawalPolicy
+) -> None:
+    """Raise LimitExceeded above the day's maximum, ClosedLoop for money that must go elsewhere.
+
+    What came by a method that money can be sent back to goes back there first, up to what came
+    (closed loop, against laundering). Cards only get money back by refunds, so they don't count.
+    """
+    if policy.per_day is not None and amount > policy.per_day - withdrawn_today:
+        left = max(policy.per_day - withdrawn_today, 0)
+        raise LimitExceeded(
+            f"at most {left} may be withdrawn now",
+            period="day", limit=policy.per_day, remaining=left,
+        )  # fmt: skip
+    owed = {
+        loop.method: loop.deposited - loop.withdrawn
+        for loop in loops
+        if loop.method in policy.two_way and loop.deposited > loop.withdrawn
+    }
+    if owed and method not in owed:
+        first = min(owed)
+        raise ClosedLoop(
+            f"withdraw {owed[first]} by {first} first: it came from there",
+            method=first, remaining=owed[first],
+        )  # fmt: skip
+
+
+def policy_of(setting: Callable[[str, str], str]) -> WithdrawalPolicy:
+    """Return the policy that settings ask for; raises DeclarationError for what is no amount."""
+    per_day = setting("PAYMENT_WITHDRAWALS_PER_DAY", "")
+    if per_day and not per_day.isdecimal():
+        raise DeclarationError("PAYMENT_WITHDRAWALS_PER_DAY must be an amount in minor units")
+    methods = setting("PAYMENT_TWO_WAY_METHODS", "ewallet").split(",")
+    return WithdrawalPolicy(
+        must_be_verified=setting("KYC_REQUIRED", "0") == "1",
+        per_day=int(per_day) if per_day else None,
+        two_way=frozenset(method.strip() for method in methods if method.strip()),
+    )
 
 
 def check_player(player: Player, currency: str, now: datetime) -> None:

@@ -16,11 +16,16 @@ from svc.notification import contract as notification
 from svc.payment import (
     answers,
     deposits,
+    disputes,
     provider,
+    reconciliation,
     refunds,
     store_deposits,
+    store_disputes,
     store_players,
     store_refunds,
+    store_statement,
+    store_webhooks,
     store_withdrawals,
     webhooks,
     withdrawals,
@@ -33,7 +38,6 @@ from svc.payment.contract import (
     PAYMENT_FAILED,
     PAYMENT_REFUNDED,
     PAYMENT_SUCCESS,
-    PENDING,
     RECEIVE_WEBHOOK,
     REFUND_DEPOSIT,
     REQUEST_DEPOSIT,
@@ -43,27 +47,39 @@ from svc.payment.contract import (
     PaymentFailed,
     PaymentRefunded,
     PaymentSuccess,
-    PendingPayments,
-    PendingReport,
     RefundDeposit,
     RequestDeposit,
     RequestWithdrawal,
     Withdrawal,
     WithdrawalOf,
 )
+from svc.payment.contract_reports import (
+    PENDING,
+    RECONCILE,
+    RECONCILIATION,
+    PendingPayments,
+    PendingReport,
+    Reconciliation,
+    ReconciliationOf,
+)
 from svc.payment.rules import AnnouncedLimit
 from svc.scheduler import contract as scheduler
 from svc.wallet import contract as wallet
 
 SWEEP = "sweep-payments"
+RECONCILED = "reconcile-payments"
 SWEPT_MAX = 25
 """How many payments of a kind one sweep looks at; what is left is taken by the next."""
 PARKED_FOR = timedelta(days=3)
 """So long a webhook of an unknown payment is tried again: as long as Stripe would send it."""
 
 
-def _is_sweep(job: scheduler.JobDue) -> bool:
-    return job.service == "payment" and job.name == SWEEP
+JOBS = {SWEEP: "*/10 * * * * *", RECONCILED: "0 7 * * * *"}
+"""The sweep every ten seconds; the comparison seven minutes past each hour."""
+
+
+def _is_ours(job: scheduler.JobDue) -> bool:
+    return job.service == "payment" and job.name in JOBS
 
 
 def _is_deposit_limit(change: identity.LimitChanged) -> bool:
@@ -83,7 +99,9 @@ payment = Service(
         Hear(PAYMENT_REFUNDED, "refresh the cached deposit"),
         Hear(notification.NOTIFICATION_DELIVERED, "know that a deposit was confirmed"),
         Hear(notification.NOTIFICATION_FAILED, "flag a deposit whose confirmation was lost"),
-        Hear(scheduler.JOB_DUE, "go on with what a crash or an outage left", only=_is_sweep),
+        Hear(
+            scheduler.JOB_DUE, "go on with what was left, and compare with the provider", _is_ours
+        ),
     ),
     calls=(
         wallet.HOLD,
@@ -92,7 +110,9 @@ payment = Service(
         wallet.DEDUCT_BALANCE,
         wallet.CREDIT_BALANCE,
         wallet.ROLLBACK,
+        wallet.TOTALS,
         identity.AUTHORIZE,
+        identity.CONFIRM_EXCLUSION,
     ),
     asks=(scheduler.JOB_REQUESTED,),
     database=True,
@@ -104,14 +124,15 @@ payment = Service(
 
 @payment.on_start
 async def open_provider(context: Context) -> None:
-    """Make the HTTP client of the provider and ask for the sweep."""
+    """Make the HTTP client of the provider and ask for the jobs."""
     provider.open_for(context)
     async with context.transaction() as tx:
-        await tx.publish(
-            scheduler.JOB_REQUESTED,
-            scheduler.JobRequested(service="payment", name=SWEEP, cron="*/10 * * * * *"),
-            subject=f"payment.{SWEEP}",
-        )
+        for name, cron in JOBS.items():
+            await tx.publish(
+                scheduler.JOB_REQUESTED,
+                scheduler.JobRequested(service="payment", name=name, cron=cron),
+                subject=f"payment.{name}",
+            )
 
 
 @payment.on_stop
@@ -176,7 +197,25 @@ async def pending(request: PendingPayments, context: Context) -> PendingReport:
     """Count what waits and what somebody must look at."""
     await identity.require_permission(context, request.actor_id, "payment.pending")
     async with context.transaction() as tx:
-        return await store_refunds.pending(tx)
+        return await store_webhooks.pending(tx)
+
+
+@payment.answers(RECONCILIATION)
+async def newest_reconciliation(request: ReconciliationOf, context: Context) -> Reconciliation:
+    """Show what the last comparison found."""
+    await identity.require_permission(context, request.actor_id, "payment.reconciliation")
+    async with context.transaction() as tx:
+        found = await store_statement.newest(tx)
+    if found is None:
+        raise NotFound("nothing was compared yet")
+    return found
+
+
+@payment.answers(RECONCILE)
+async def reconcile(request: ReconciliationOf, context: Context) -> Reconciliation:
+    """Compare now."""
+    await identity.require_permission(context, request.actor_id, "payment.reconciliation")
+    return await reconciliation.run(context)
 
 
 @payment.hears(identity.USER_REGISTERED)
@@ -196,10 +235,12 @@ async def keep_language(
 
 
 @payment.hears(identity.SELF_EXCLUDED)
-async def exclude(event: CloudEvent[identity.SelfExcludedData], tx: Tx, _context: Context) -> None:
-    """Deposits end at once; the balance can still be withdrawn."""
-    await store_players.lock(tx, event.data.user_id)
-    await store_players.exclude(tx, event.data.user_id, event.data.until)
+async def exclude(event: CloudEvent[identity.SelfExcludedData], tx: Tx, context: Context) -> None:
+    """Deposits end at once, which identity is told; the balance can still be withdrawn."""
+    user_id, until = event.data.user_id, event.data.until
+    await store_players.lock(tx, user_id)
+    await store_players.exclude(tx, user_id, until)
+    tx.after_commit(lambda: identity.confirm_exclusion(context, user_id, until))
 
 
 @payment.hears(identity.LIMIT_CHANGED)
@@ -260,16 +301,27 @@ async def confirmation_lost(
 
 
 @payment.observes(scheduler.JOB_DUE)
-async def sweep(_event: CloudEvent[scheduler.JobDue], context: Context) -> None:
-    """Go on with what waits; calls are made outside any transaction, and can be repeated."""
+async def job_due(event: CloudEvent[scheduler.JobDue], context: Context) -> None:
+    """Go on with what waits, or compare; calls are made outside any transaction."""
+    if event.data.name == SWEEP:
+        await _sweep(context)
+        return
+    try:
+        await reconciliation.run(context)
+    except Unavailable as failure:
+        context.log.warning("compared the next time", cause=str(failure))
+
+
+async def _sweep(context: Context) -> None:
     now = context.now()
     async with context.transaction() as tx:
-        parked = await store_refunds.parked_since(tx, now - PARKED_FOR, SWEPT_MAX * 4)
+        parked = await store_webhooks.parked_since(tx, now - PARKED_FOR, SWEPT_MAX * 4)
         due: tuple[tuple[list[str], Callable[[Context, str], Awaitable[None]]], ...] = (
             (parked, webhooks.retry),
             (await store_deposits.due(tx, now, SWEPT_MAX), deposits.look),
             (await store_withdrawals.due(tx, now, SWEPT_MAX), withdrawals.look),
             (await store_refunds.due(tx, now, SWEPT_MAX), refunds.look),
+            (await store_disputes.due(tx, now, SWEPT_MAX), disputes.look),
         )
     for ids, look in due:
         for each in ids:

@@ -3,21 +3,24 @@
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from asyncpg import Record
 from msgspec import Struct
 
 from svc.mesh.database import Tx
 from svc.payment.contract import PaymentStatus
+from svc.payment.store import Table, as_json, from_json
 
 COLUMNS = """
     deposit_id, user_id, request_hash, amount, currency, method, transfer_id, status, provider_id,
-    next_action, reason, answered_status, refusal, flag, created_at, tries
+    next_action, reason, answered_status, refusal, flag, created_at, tries, received
 """
 
 
 class DepositRow(Struct, frozen=True, kw_only=True):
-    """A deposit as it is stored; money in minor units."""
+    """A deposit as it is stored; money in minor units.
+
+    `received` is what was captured, None when that is all of `amount`.
+    """
 
     deposit_id: str
     user_id: str
@@ -35,6 +38,12 @@ class DepositRow(Struct, frozen=True, kw_only=True):
     flag: str | None
     created_at: datetime
     tries: int
+    received: int | None = None
+
+    @property
+    def paid(self) -> int:
+        """Return what the provider took of the player, once it has succeeded."""
+        return self.amount if self.received is None else self.received
 
 
 def _row(row: Record) -> DepositRow:
@@ -48,18 +57,20 @@ def _row(row: Record) -> DepositRow:
         transfer_id=str(row["transfer_id"]),
         status=row["status"],
         provider_id=row["provider_id"],
-        next_action=_json(row["next_action"]),
+        next_action=from_json(row["next_action"]),
         reason=row["reason"],
         answered_status=row["answered_status"],
-        refusal=_json(row["refusal"]),
+        refusal=from_json(row["refusal"]),
         flag=row["flag"],
         created_at=row["created_at"],
         tries=row["tries"],
+        received=row["received"],
     )
 
 
-def _json(text: str | None) -> dict[str, Any] | None:
-    return msgspec.json.decode(text, type=dict[str, Any]) if text else None
+TABLE = Table("deposits", "deposit_id", "user_id", COLUMNS, _row)
+find, lock, by_key, tried = TABLE.find, TABLE.lock, TABLE.by_key, TABLE.tried
+answer, flag = TABLE.answer, TABLE.flag
 
 
 async def insert(
@@ -86,31 +97,6 @@ async def insert(
     )
 
 
-async def by_key(tx: Tx, user_id: str, idempotency_key: str) -> DepositRow | None:
-    """Return the deposit of an idempotency key."""
-    row = await tx.fetchrow(
-        f"SELECT {COLUMNS} FROM deposits WHERE user_id = $1 AND idempotency_key = $2",  # noqa: S608 -- constants
-        user_id,
-        idempotency_key,
-    )
-    return _row(row) if row else None
-
-
-async def find(tx: Tx, deposit_id: str) -> DepositRow | None:
-    """Return a deposit."""
-    row = await tx.fetchrow(f"SELECT {COLUMNS} FROM deposits WHERE deposit_id = $1", deposit_id)  # noqa: S608 -- constants
-    return _row(row) if row else None
-
-
-async def lock(tx: Tx, deposit_id: str) -> DepositRow | None:
-    """Return a deposit and keep others from changing it."""
-    row = await tx.fetchrow(
-        f"SELECT {COLUMNS} FROM deposits WHERE deposit_id = $1 FOR UPDATE",  # noqa: S608 -- constants
-        deposit_id,
-    )
-    return _row(row) if row else None
-
-
 async def id_of(tx: Tx, provider_id: str) -> tuple[str, str] | None:
     """Return deposit and user of a payment at the provider."""
     row = await tx.fetchrow(
@@ -130,7 +116,7 @@ async def deposited_since(tx: Tx, user_id: str, since: datetime) -> int:
     return int(
         await tx.fetchval(
             """
-            SELECT coalesce(sum(amount), 0) FROM deposits
+            SELECT coalesce(sum(coalesce(received, amount)), 0) FROM deposits
             WHERE user_id = $1 AND created_at > $2 AND status <> 'failed'
             """,
             user_id,
@@ -160,7 +146,7 @@ async def know_at_provider(
         """,
         deposit_id,
         provider_id,
-        msgspec.json.encode(next_action).decode() if next_action else None,
+        as_json(next_action),
         now,
     )
 
@@ -173,11 +159,13 @@ async def climb(
     *,
     reason: str | None = None,
     is_first: bool = False,
+    received: int | None = None,
 ) -> None:
-    """Move a locked deposit up to a status."""
+    """Move a locked deposit up to a status; `received` is what was captured, if not all."""
     await tx.execute(
         """
-        UPDATE deposits SET status = $2, reason = $3, is_first = is_first OR $4, updated_at = $5
+        UPDATE deposits SET status = $2, reason = $3, is_first = is_first OR $4, updated_at = $5,
+            received = coalesce(received, $6)
         WHERE deposit_id = $1
         """,
         deposit_id,
@@ -185,37 +173,13 @@ async def climb(
         reason,
         is_first,
         now,
+        received,
     )
 
 
 async def told(tx: Tx, deposit_id: str, event_id: str) -> None:
     """Keep which event told of the success, to recognise its confirmation."""
     await tx.execute("UPDATE deposits SET told_by = $2 WHERE deposit_id = $1", deposit_id, event_id)
-
-
-async def answer(
-    tx: Tx, deposit_id: str, status: PaymentStatus, refusal: dict[str, object] | None
-) -> None:
-    """Keep the first answer that was given: the idempotency key gets it for ever."""
-    await tx.execute(
-        """
-        UPDATE deposits SET answered_status = $2, refusal = $3
-        WHERE deposit_id = $1 AND answered_status IS NULL
-        """,
-        deposit_id,
-        status,
-        msgspec.json.encode(refusal).decode() if refusal else None,
-    )
-
-
-async def flag(tx: Tx, deposit_id: str, flag: str, now: datetime) -> None:
-    """Mark a deposit for a person to look at; the first cause stays."""
-    await tx.execute(
-        "UPDATE deposits SET flag = coalesce(flag, $2), updated_at = $3 WHERE deposit_id = $1",
-        deposit_id,
-        flag,
-        now,
-    )
 
 
 async def confirmed(tx: Tx, told_by: str, outcome: str) -> str | None:
@@ -234,22 +198,4 @@ async def confirmed(tx: Tx, told_by: str, outcome: str) -> str | None:
 
 async def due(tx: Tx, now: datetime, limit: int) -> list[str]:
     """Return pending deposits whose time to be looked at has come, the longest waiting first."""
-    rows = await tx.fetch(
-        """
-        SELECT deposit_id FROM deposits
-        WHERE status = 'pending' AND flag IS NULL AND next_try_at <= $1
-        ORDER BY next_try_at LIMIT $2
-        """,
-        now,
-        limit,
-    )
-    return [str(row["deposit_id"]) for row in rows]
-
-
-async def tried(tx: Tx, deposit_id: str, next_try_at: datetime) -> None:
-    """Count an attempt."""
-    await tx.execute(
-        "UPDATE deposits SET tries = tries + 1, next_try_at = $2 WHERE deposit_id = $1",
-        deposit_id,
-        next_try_at,
-    )
+    return await TABLE.due(tx, "status = 'pending' AND flag IS NULL", now, limit)

@@ -1,14 +1,14 @@
 """SQL of withdrawals."""
 
 from datetime import datetime
-from typing import Any
 
-import msgspec
 from asyncpg import Record
 from msgspec import Struct
 
 from svc.mesh.database import Tx
 from svc.payment.contract import WithdrawalStatus
+from svc.payment.rules import Loop
+from svc.payment.store import Table, from_json
 
 COLUMNS = """
     withdrawal_id, user_id, request_hash, amount, currency, method, hold_id, hold_transfer_id,
@@ -41,7 +41,6 @@ class WithdrawalRow(Struct, frozen=True, kw_only=True):
 
 
 def _row(row: Record) -> WithdrawalRow:
-    refusal: str | None = row["refusal"]
     return WithdrawalRow(
         withdrawal_id=str(row["withdrawal_id"]),
         user_id=str(row["user_id"]),
@@ -58,10 +57,15 @@ def _row(row: Record) -> WithdrawalRow:
         provider_id=row["provider_id"],
         reason=row["reason"],
         answered_status=row["answered_status"],
-        refusal=msgspec.json.decode(refusal, type=dict[str, Any]) if refusal else None,
+        refusal=from_json(row["refusal"]),
         created_at=row["created_at"],
         tries=row["tries"],
     )
+
+
+TABLE = Table("withdrawals", "withdrawal_id", "user_id", COLUMNS, _row)
+find, lock, by_key, tried = TABLE.find, TABLE.lock, TABLE.by_key, TABLE.tried
+answer, flag = TABLE.answer, TABLE.flag
 
 
 async def insert(
@@ -94,34 +98,6 @@ async def insert(
             row.created_at,
         )
     )
-
-
-async def by_key(tx: Tx, user_id: str, idempotency_key: str) -> WithdrawalRow | None:
-    """Return the withdrawal of an idempotency key."""
-    row = await tx.fetchrow(
-        f"SELECT {COLUMNS} FROM withdrawals WHERE user_id = $1 AND idempotency_key = $2",  # noqa: S608 -- constants
-        user_id,
-        idempotency_key,
-    )
-    return _row(row) if row else None
-
-
-async def find(tx: Tx, withdrawal_id: str) -> WithdrawalRow | None:
-    """Return a withdrawal."""
-    row = await tx.fetchrow(
-        f"SELECT {COLUMNS} FROM withdrawals WHERE withdrawal_id = $1",  # noqa: S608 -- constants
-        withdrawal_id,
-    )
-    return _row(row) if row else None
-
-
-async def lock(tx: Tx, withdrawal_id: str) -> WithdrawalRow | None:
-    """Return a withdrawal and keep others from changing it."""
-    row = await tx.fetchrow(
-        f"SELECT {COLUMNS} FROM withdrawals WHERE withdrawal_id = $1 FOR UPDATE",  # noqa: S608 -- constants
-        withdrawal_id,
-    )
-    return _row(row) if row else None
 
 
 async def id_of(tx: Tx, provider_id: str) -> str | None:
@@ -160,51 +136,61 @@ async def move(
     return _row(row) if row else None
 
 
-async def answer(
-    tx: Tx, withdrawal_id: str, status: WithdrawalStatus, refusal: dict[str, object] | None
-) -> None:
-    """Keep the first answer that was given: the idempotency key gets it for ever."""
+async def stop_for(tx: Tx, user_id: str, reason: str, now: datetime) -> None:
+    """Begin to give back what a player asked for and was not handed to the provider yet."""
     await tx.execute(
         """
-        UPDATE withdrawals SET answered_status = $2, refusal = coalesce(refusal, $3)
-        WHERE withdrawal_id = $1 AND answered_status IS NULL
+        UPDATE withdrawals SET reason = $2, updated_at = $3, tries = 0, next_try_at = $3,
+            state = CASE state WHEN 'held' THEN 'releasing' ELSE 'abandoning' END
+        WHERE user_id = $1 AND state IN ('requested', 'held')
         """,
-        withdrawal_id,
-        status,
-        msgspec.json.encode(refusal).decode() if refusal else None,
-    )
-
-
-async def flag(tx: Tx, withdrawal_id: str, flag: str, now: datetime) -> None:
-    """Mark a withdrawal for a person to look at; the first cause stays."""
-    await tx.execute(
-        """
-        UPDATE withdrawals SET flag = coalesce(flag, $2), updated_at = $3 WHERE withdrawal_id = $1
-        """,
-        withdrawal_id,
-        flag,
+        user_id,
+        reason,
         now,
     )
+
+
+async def withdrawn_since(tx: Tx, user_id: str, since: datetime) -> int:
+    """Return what was withdrawn or is on its way since an instant, in minor units."""
+    return int(
+        await tx.fetchval(
+            """
+            SELECT coalesce(sum(amount), 0) FROM withdrawals
+            WHERE user_id = $1 AND created_at > $2
+                AND state NOT IN ('refused', 'failed', 'cancelled')
+            """,
+            user_id,
+            since,
+        )
+    )
+
+
+async def loops(tx: Tx, user_id: str) -> list[Loop]:
+    """Return what came in and went out of a player's account by each method, refunds left out."""
+    rows = await tx.fetch(
+        """
+        SELECT method, sum(deposited)::bigint AS deposited, sum(withdrawn)::bigint AS withdrawn
+        FROM (
+            SELECT method, coalesce(received, amount) - coalesce((
+                SELECT sum(refunds.amount) FROM refunds
+                WHERE refunds.deposit_id = deposits.deposit_id
+                    AND refunds.state NOT IN ('refused', 'undoing')
+            ), 0) AS deposited, 0 AS withdrawn
+            FROM deposits WHERE user_id = $1 AND status IN ('succeeded', 'refunded')
+            UNION ALL
+            SELECT method, 0, amount FROM withdrawals
+            WHERE user_id = $1 AND state NOT IN ('refused', 'failed', 'cancelled')
+        ) AS moved GROUP BY method
+        """,
+        user_id,
+    )
+    return [
+        Loop(method=row["method"], deposited=row["deposited"], withdrawn=row["withdrawn"])
+        for row in rows
+    ]
 
 
 async def due(tx: Tx, now: datetime, limit: int) -> list[str]:
     """Return unfinished withdrawals whose time to be looked at has come."""
-    rows = await tx.fetch(
-        """
-        SELECT withdrawal_id FROM withdrawals
-        WHERE state NOT IN ('paid', 'refused', 'failed', 'cancelled') AND next_try_at <= $1
-        ORDER BY next_try_at LIMIT $2
-        """,
-        now,
-        limit,
-    )
-    return [str(row["withdrawal_id"]) for row in rows]
-
-
-async def tried(tx: Tx, withdrawal_id: str, next_try_at: datetime) -> None:
-    """Count an attempt."""
-    await tx.execute(
-        "UPDATE withdrawals SET tries = tries + 1, next_try_at = $2 WHERE withdrawal_id = $1",
-        withdrawal_id,
-        next_try_at,
-    )
+    unfinished = "state NOT IN ('paid', 'refused', 'failed', 'cancelled')"
+    return await TABLE.due(tx, unfinished, now, limit)

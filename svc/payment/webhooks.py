@@ -1,6 +1,7 @@
 """Webhooks: stored as they came, once, and applied in whatever order they come."""
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import msgspec
@@ -13,16 +14,19 @@ from svc.mesh.errors import Invalid, Refused, Unavailable
 from svc.mesh.types import UUID_PATTERN
 from svc.payment import (
     deposits,
+    disputes,
     provider,
     refunds,
     rules,
     store_deposits,
-    store_refunds,
+    store_webhooks,
     store_withdrawals,
     withdrawals,
 )
 
 State = Literal["applied", "ignored", "parked"]
+Follow = tuple[Callable[[Context, str], Awaitable[object]], str]
+"""A step to take after the commit, and the id of what it is taken for."""
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -32,7 +36,6 @@ class Told(Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     payment_intent: str | None = None
     amount_refunded: int = 0
-    reason: str | None = None
 
 
 class Data(Struct, frozen=True, kw_only=True):
@@ -60,38 +63,54 @@ async def receive(message: RawMessage, context: Context) -> None:
     hook, told = _decode(message.body)
     async with context.transaction() as tx:
         about = told.payment_intent or told.id
-        if not await store_refunds.keep_webhook(tx, (hook.id, hook.type, about), message.body):
+        if not await store_webhooks.keep(tx, (hook.id, hook.type, about), message.body):
             return
-        withdrawal_id = await _settle(tx, hook, told)
-    await _follow(context, withdrawal_id)
+        follow = await _settle(tx, hook, told)
+    await follow_up(context, follow)
+
+
+async def learn(context: Context, body: bytes) -> bool:
+    """Apply an event that the provider listed, unless it was told before; True when it was news.
+
+    Raises Invalid for a body that is no event.
+    """
+    hook, told = _decode(body)
+    async with context.transaction() as tx:
+        about = told.payment_intent or told.id
+        if not await store_webhooks.keep(tx, (hook.id, hook.type, about), body):
+            return False
+        follow = await _settle(tx, hook, told)
+    await follow_up(context, follow)
+    return True
 
 
 async def retry(context: Context, event_id: str) -> None:
     """Apply a webhook that waits, if its payment is known by now."""
     async with context.transaction() as tx:
-        body = await store_refunds.lock_parked(tx, event_id)
-        withdrawal_id = await _settle(tx, *_decode(body)) if body else None
-    await _follow(context, withdrawal_id)
+        body = await store_webhooks.lock_parked(tx, event_id)
+        follow = await _settle(tx, *_decode(body)) if body else None
+    await follow_up(context, follow)
 
 
 async def release_parked(tx: Tx, provider_id: str) -> None:
     """Apply what waited for a deposit that is known now, such as its refund."""
-    for body in await store_refunds.parked_of(tx, provider_id):
+    for body in await store_webhooks.parked_of(tx, provider_id):
         hook, told = _decode(body)
         state, _ = await _apply(tx, hook, told)
-        await store_refunds.webhook_is(tx, hook.id, state)
+        await store_webhooks.webhook_is(tx, hook.id, state)
 
 
-async def _follow(context: Context, withdrawal_id: str | None) -> None:
-    """Make the calls that a payout's news lead to; what cannot be done now the sweep does."""
-    if withdrawal_id is None:
+async def follow_up(context: Context, follow: Follow | None) -> None:
+    """Make the calls that news lead to; what cannot be done now the sweep does."""
+    if follow is None:
         return
+    step, row_id = follow
     try:
-        await withdrawals.advance(context, withdrawal_id)
+        await step(context, row_id)
     except Unavailable as failure:
-        context.log.warning("left to the sweep", withdrawal_id=withdrawal_id, cause=str(failure))
+        context.log.warning("left to the sweep", id=row_id, cause=str(failure))
     except Refused:
-        context.log.exception("cannot go on", withdrawal_id=withdrawal_id)
+        context.log.exception("cannot go on", id=row_id)
 
 
 def _decode(body: bytes) -> tuple[Webhook, Told]:
@@ -104,16 +123,16 @@ def _decode(body: bytes) -> tuple[Webhook, Told]:
         raise Invalid(f"not a webhook of the payment provider: {failure}") from failure
 
 
-async def _settle(tx: Tx, hook: Webhook, told: Told) -> str | None:
-    """Apply a webhook and keep what became of it; returns a withdrawal to bring on, or None."""
-    state, withdrawal_id = await _apply(tx, hook, told)
-    await store_refunds.webhook_is(tx, hook.id, state)
+async def _settle(tx: Tx, hook: Webhook, told: Told) -> Follow | None:
+    """Apply a webhook and keep what became of it; returns what to bring on afterwards, or None."""
+    state, follow = await _apply(tx, hook, told)
+    await store_webhooks.webhook_is(tx, hook.id, state)
     if state == "applied" and hook.type.startswith("payment_intent."):
         await release_parked(tx, told.id)
-    return withdrawal_id
+    return follow
 
 
-async def _apply(tx: Tx, hook: Webhook, told: Told) -> tuple[State, str | None]:
+async def _apply(tx: Tx, hook: Webhook, told: Told) -> tuple[State, Follow | None]:
     try:
         match hook.type.split("."):
             case ["payment_intent", what]:
@@ -124,8 +143,9 @@ async def _apply(tx: Tx, hook: Webhook, told: Told) -> tuple[State, str | None]:
                 return await _payout(tx, payout)
             case ["charge", "refunded"]:
                 return await _refunded(tx, told), None
-            case ["charge", "dispute", "created"]:
-                return await _disputed(tx, told), None
+            case ["charge", "dispute", _] if told.id:
+                dispute = msgspec.json.decode(hook.data.object, type=provider.Dispute)
+                return await _disputed(tx, dispute, told)
             case _:
                 return "ignored", None
     except msgspec.ValidationError as failure:
@@ -155,7 +175,7 @@ async def _intent(tx: Tx, what: str, intent: provider.Intent) -> State:
     return "applied"
 
 
-async def _payout(tx: Tx, payout: provider.Payout) -> tuple[State, str | None]:
+async def _payout(tx: Tx, payout: provider.Payout) -> tuple[State, Follow | None]:
     withdrawal_id = await store_withdrawals.id_of(tx, payout.id)
     named = payout.metadata.get("withdrawal_id", "")
     if withdrawal_id is None and re.fullmatch(UUID_PATTERN, named):
@@ -164,7 +184,7 @@ async def _payout(tx: Tx, payout: provider.Payout) -> tuple[State, str | None]:
     if withdrawal_id is None:
         return "parked", None
     await withdrawals.apply(tx, withdrawal_id, payout)
-    return "applied", withdrawal_id
+    return "applied", (withdrawals.advance, withdrawal_id)
 
 
 async def _refunded(tx: Tx, told: Told) -> State:
@@ -177,10 +197,12 @@ async def _refunded(tx: Tx, told: Told) -> State:
     return "applied"
 
 
-async def _disputed(tx: Tx, told: Told) -> State:
-    """A chargeback is for a person to look at: the deposit is flagged."""
+async def _disputed(
+    tx: Tx, dispute: provider.Dispute, told: Told
+) -> tuple[State, Follow | None]:  # fmt: skip
+    """A dispute waits until the deposit's success is known, as a refund does."""
     deposit_id = await _deposit_of(tx, told.payment_intent or "", told.metadata)
-    if deposit_id is None:
-        return "parked"
-    await store_deposits.flag(tx, deposit_id, f"disputed: {told.reason}", tx.context.now())
-    return "applied"
+    deposit = await store_deposits.lock(tx, deposit_id) if deposit_id else None
+    if deposit is None or deposit.status in {"pending", "failed"}:
+        return "parked", None
+    return "applied", (disputes.advance, await disputes.apply(tx, deposit, dispute))

@@ -4,6 +4,8 @@
 harmless to repeat (its id was stored before) and then a transition that happens only once.
 """
 
+from datetime import datetime
+
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
 from svc.mesh.errors import (
@@ -13,13 +15,18 @@ from svc.mesh.errors import (
     Refused,
     Unavailable,
 )
-from svc.payment import answers, provider, rules, store_players, store_withdrawals
+from svc.payment import (
+    answers,
+    provider,
+    rules,
+    store_disputes,
+    store_players,
+    store_withdrawals,
+)
 from svc.payment.contract import (
     WITHDRAWAL_FAILED,
     WITHDRAWAL_PAID,
     WITHDRAWAL_REQUESTED,
-    CurrencyMismatch,
-    NotVerified,
     RequestWithdrawal,
     Withdrawal,
     WithdrawalFailed,
@@ -78,13 +85,7 @@ async def _take_in(asked: RequestWithdrawal, context: Context) -> WithdrawalRow:
     async with context.transaction() as tx:
         known = await store_withdrawals.by_key(tx, asked.user_id, asked.idempotency_key)
         if known is None:
-            player = await store_players.lock(tx, asked.user_id)
-            if player.kyc_status == "rejected":
-                raise NotVerified
-            if player.currency not in {None, asked.currency}:
-                raise CurrencyMismatch(
-                    f"the wallet is kept in {player.currency}", currency=player.currency
-                )
+            await _check(tx, asked, now)
             next_try = rules.next_try(now, 0)
             if await store_withdrawals.insert(tx, row, asked.idempotency_key, next_try):
                 return row
@@ -92,6 +93,21 @@ async def _take_in(asked: RequestWithdrawal, context: Context) -> WithdrawalRow:
     if known is None or known.request_hash != row.request_hash:
         raise IdempotencyMismatch
     return known
+
+
+async def _check(tx: Tx, asked: RequestWithdrawal, now: datetime) -> None:
+    """Raise what forbids the withdrawal; the wallet alone decides whether the money is there."""
+    policy = rules.policy_of(tx.context.runtime.settings.get)
+    player = await store_players.lock(tx, asked.user_id)
+    disputed = await store_disputes.block(tx, asked.user_id)
+    rules.check_withdrawal(player, asked.currency, disputed=disputed, policy=policy)
+    rules.check_withdrawal_amount(
+        asked.amount,
+        asked.method,
+        await store_withdrawals.loops(tx, asked.user_id),
+        await store_withdrawals.withdrawn_since(tx, asked.user_id, now - rules.PERIODS["day"]),
+        policy,
+    )
 
 
 async def cancel(withdrawal_id: str, user_id: str, context: Context) -> Withdrawal:

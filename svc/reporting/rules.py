@@ -66,8 +66,9 @@ def _returned(data: payment.WithdrawalFailed) -> Movement | None:
     return Movement("withdrawal", data.currency, data.amount) if data.returned else None
 
 
-def _bet(data: sportsbook.BetPlaced) -> Movement:
-    return Movement("bet", data.currency, -data.stake)
+def _bet(data: sportsbook.BetPlaced) -> Movement | None:
+    """The stake of a free bet is the house's."""
+    return None if data.free else Movement("bet", data.currency, -data.stake)
 
 
 def _bet_payout(data: sportsbook.BetSettled) -> Movement:
@@ -76,6 +77,16 @@ def _bet_payout(data: sportsbook.BetSettled) -> Movement:
 
 def _bet_refund(data: sportsbook.BetCancelled) -> Movement:
     return Movement("bet_refund", data.currency, data.refund)
+
+
+def _bet_rolled_back(data: sportsbook.BetRolledBack) -> Movement:
+    if data.refund:
+        return Movement("bet_refund", data.currency, -data.refund)
+    return Movement("bet_payout", data.currency, -data.payout)
+
+
+def _bet_cashed_out(data: sportsbook.BetCashedOut) -> Movement:
+    return Movement("bet_payout", data.currency, data.amount)
 
 
 def _casino_bet(data: casino.CasinoBetPlaced) -> Movement:
@@ -105,6 +116,8 @@ MOVEMENTS: dict[str, Callable[[Any], Movement | None]] = {
     sportsbook.BET_PLACED.type: _bet,
     sportsbook.BET_SETTLED.type: _bet_payout,
     sportsbook.BET_CANCELLED.type: _bet_refund,
+    sportsbook.BET_ROLLED_BACK.type: _bet_rolled_back,
+    sportsbook.BET_CASHED_OUT.type: _bet_cashed_out,
     casino.CASINO_BET_PLACED.type: _casino_bet,
     casino.CASINO_PAYOUT_COMPLETE.type: _casino_payout,
     marketing.BONUS_AWARDED.type: _bonus,

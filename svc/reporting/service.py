@@ -1,6 +1,6 @@
 """reporting, as the mesh runs it: it hears everything in the low lane and answers with numbers."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from svc.casino import contract as casino
@@ -11,6 +11,7 @@ from svc.mesh.context import Context
 from svc.mesh.contract import Lane
 from svc.mesh.database import Tx
 from svc.mesh.envelope import CloudEvent
+from svc.mesh.rebuild import is_told_again, rebuilds
 from svc.mesh.service import Hear, Service
 from svc.notification import contract as notification
 from svc.payment import contract as payment
@@ -123,8 +124,19 @@ async def tally(event: CloudEvent[Any], tx: Tx, context: Context) -> None:
     if movement := rules.movement(event.type, event.data):
         await store.add(tx, day, movement)
     await store.count(tx, day, event.type)
-    if isinstance(event.data, scheduler.JobDue) and event.data.service == "reporting":
+    # A day stays closed as it stood: while events are told again, it is not yet what it was.
+    mine = isinstance(event.data, scheduler.JobDue) and event.data.service == "reporting"
+    if mine and not is_told_again(context):
         await close_day(tx, rules.day_of(event.data.due_at) - timedelta(days=1), context)
+
+
+@rebuilds(reporting)
+async def forget(tx: Tx, since: datetime) -> datetime:
+    """Forget what was counted, from the begin of that day on; closed days stay as they stood."""
+    day = rules.day_of(since)
+    await store.forget(tx, day)
+    begin, _ = rules.span(day, day)
+    return begin
 
 
 async def close_day(tx: Tx, day: date, context: Context) -> None:

@@ -91,6 +91,13 @@ async def sums(tx: Tx, since: date, until: date) -> list[Sum]:
     ]
 
 
+async def forget(tx: Tx, since: date) -> None:
+    """Forget counts and sums of a day and of all after it."""
+    # Money first, as everywhere: events are worked on meanwhile.
+    await tx.execute("DELETE FROM money WHERE day >= $1", since)
+    await tx.execute("DELETE FROM event_counts WHERE day >= $1", since)
+
+
 async def close_day(tx: Tx, day: date, report: DailyReport, now: datetime) -> None:
     """Keep the report of a day; closing it again replaces it."""
     await tx.execute(

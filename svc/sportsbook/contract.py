@@ -23,7 +23,6 @@ from svc.mesh.types import (
     AmountOrZero,
     Currency,
     Empty,
-    EventData,
     Id,
     IdempotencyKey,
     Limit,
@@ -32,17 +31,26 @@ from svc.mesh.types import (
     Request,
     ShortText,
 )
+from svc.sportsbook.contract_bets import (
+    BetCancelled,
+    BetCashedOut,
+    BetKind,
+    BetPlaced,
+    BetRejected,
+    BetResult,
+    BetRolledBack,
+    BetSettled,
+    BetStatus,
+    LegResult,
+    OddsPolicy,
+    SystemName,
+)
 
 EventStatus = Literal[
     "not_started", "live", "suspended", "ended", "closed", "cancelled", "delayed", "interrupted",
     "postponed", "abandoned",
 ]  # fmt: skip
 MarketStatus = Literal["active", "suspended", "inactive", "settled", "cancelled", "handed_over"]
-BetKind = Literal["single", "accumulator", "system"]
-BetStatus = Literal["pending", "accepted", "rejected", "settled", "cancelled", "cashed_out"]
-OddsPolicy = Literal["none", "higher", "any"]
-BetResult = Literal["won", "lost", "void", "partial"]
-LegResult = Literal["open", "won", "lost", "void", "half_won", "half_lost"]
 
 
 class OddsChanged(Refused):
@@ -80,6 +88,13 @@ class BetRefused(Refused):
     status = 422
 
 
+class FreeBetUnusable(Refused):
+    """The free bet cannot be used for this."""
+
+    name = "free-bet-unusable"
+    status = 422
+
+
 class CurrencyMismatch(Refused):
     """The player's wallet is kept in another currency."""
 
@@ -98,7 +113,11 @@ class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class PlaceBet(Request, frozen=True, kw_only=True):
-    """A slip: the stake in minor units, per line for systems."""
+    """A slip: the stake in minor units, per line for systems, per half of each-way bets.
+
+    A system is asked for by its name or by the lengths of its lines. With a free bet the stake is
+    the house's, all of it, and is not returned.
+    """
 
     user_id: Id
     idempotency_key: IdempotencyKey
@@ -107,12 +126,19 @@ class PlaceBet(Request, frozen=True, kw_only=True):
     stake: Amount
     currency: Currency
     odds_policy: OddsPolicy = "none"
-    system_sizes: list[Annotated[int, Meta(ge=1, le=20)]] | None = None
+    system_sizes: Annotated[list[Annotated[int, Meta(ge=1, le=20)]], Meta(max_length=20)] | None = (
+        None
+    )
+    system: SystemName | None = None
     each_way: bool = False
+    free_bet_id: Id | None = None
 
 
 class BetAccepted(Reply, frozen=True, kw_only=True):
-    """The bet as it was struck: odds as decimal text, money in minor units."""
+    """The bet as it was struck: the whole stake, and odds as decimal text.
+
+    The odds are what one unit of the stake returns when every leg wins; money in minor units.
+    """
 
     bet_id: Id
     status: BetStatus
@@ -123,7 +149,7 @@ class BetAccepted(Reply, frozen=True, kw_only=True):
 
 
 class Leg(Struct, frozen=True, kw_only=True):
-    """One leg of a bet as it stands."""
+    """One leg of a bet as it stands; `place` is its place half, if the bet is each way."""
 
     event_id: str
     market_id: int
@@ -132,10 +158,14 @@ class Leg(Struct, frozen=True, kw_only=True):
     odds: str
     result: LegResult
     name: str = ""
+    place: LegResult | None = None
 
 
 class Bet(Reply, frozen=True, kw_only=True):
-    """A bet with its legs; payout is None until it is settled."""
+    """A bet with its legs; payout is None until it is settled.
+
+    `cashed_out` was paid before that for parts of the bet; the payout is for what still ran.
+    """
 
     bet_id: Id
     kind: BetKind
@@ -149,6 +179,11 @@ class Bet(Reply, frozen=True, kw_only=True):
     legs: list[Leg]
     placed_at: datetime
     settled_at: datetime | None
+    lines: int = 1
+    system_sizes: list[int] | None = None
+    each_way: bool = False
+    free_bet_id: Id | None = None
+    cashed_out: AmountOrZero = 0
 
 
 class BetOf(Request, frozen=True, kw_only=True):
@@ -258,60 +293,14 @@ class LiabilityReport(Reply, frozen=True, kw_only=True):
     items: list[Liability]
 
 
-class BetPlaced(EventData, frozen=True, kw_only=True):
-    """A bet was accepted and its stake deducted."""
-
-    bet_id: Id
-    user_id: Id
-    kind: BetKind
-    stake: Amount
-    currency: Currency
-    odds: str
-    potential_payout: AmountOrZero
-    legs: int
-    event_ids: list[str]
-    stake_transfer_id: Id
-
-
-class BetSettled(EventData, frozen=True, kw_only=True):
-    """A bet was decided: the wallet credits `payout` under `transfer_id` (0: nothing to pay)."""
-
-    bet_id: Id
-    user_id: Id
-    result: BetResult
-    stake: Amount
-    payout: AmountOrZero
-    currency: Currency
-    odds: str
-    transfer_id: Id
-    stake_transfer_id: Id
-
-
-class BetCancelled(EventData, frozen=True, kw_only=True):
-    """A bet was voided: the wallet gives `refund` back under `transfer_id`."""
-
-    bet_id: Id
-    user_id: Id
-    stake: Amount
-    refund: AmountOrZero
-    currency: Currency
-    reason: str
-    transfer_id: Id
-    stake_transfer_id: Id
-
-
-class BetRejected(EventData, frozen=True, kw_only=True):
-    """A bet was refused after it was taken in; no money moved."""
-
-    bet_id: Id
-    user_id: Id
-    reason: str
-
-
 BET_PLACED = Event("BetPlacedEvent", "betting", BetPlaced, "A bet was accepted.")
 BET_SETTLED = Event("BetSettledEvent", "betting", BetSettled, "A bet was decided.")
 BET_CANCELLED = Event("BetCancelledEvent", "betting", BetCancelled, "A bet was voided.")
 BET_REJECTED = Event("BetRejectedEvent", "betting", BetRejected, "A bet was refused.")
+BET_ROLLED_BACK = Event(
+    "BetRolledBackEvent", "betting", BetRolledBack, "What a bet was paid is taken back."
+)
+BET_CASHED_OUT = Event("BetCashedOutEvent", "betting", BetCashedOut, "A bet was bought back.")
 
 LIST_EVENTS = Call(
     "rpc.sportsbook.v1.list_events", EventsWith, Fixtures, "List fixtures.", idempotent=True,
@@ -326,7 +315,7 @@ PLACE_BET = Call(
     "rpc.sportsbook.v1.place_bet", PlaceBet, BetAccepted, "Place a bet.",
     refuses=(
         OddsChanged, MarketClosed, LimitExceeded, SelfExcluded, BetRefused, CurrencyMismatch,
-        NotFound, Conflict, IdempotencyMismatch,
+        FreeBetUnusable, NotFound, Conflict, IdempotencyMismatch,
     ),
     idempotent=True, deadline_ms=3_000,
     route=Route(
@@ -366,7 +355,9 @@ SPORTSBOOK = Contract(
     version="1.0.0",
     purpose="Fixtures, markets and odds from BetRadar; bets and their settlement.",
     answers=(LIST_EVENTS, GET_EVENT, PLACE_BET, LIST_BETS, GET_BET, INGEST, LIABILITIES),
-    publishes=(BET_PLACED, BET_SETTLED, BET_CANCELLED, BET_REJECTED),
+    publishes=(
+        BET_PLACED, BET_SETTLED, BET_CANCELLED, BET_REJECTED, BET_ROLLED_BACK, BET_CASHED_OUT,
+    ),
     pushes=(ODDS,),
     doors=(
         Door(

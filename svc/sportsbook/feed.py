@@ -5,7 +5,6 @@ is dropped; results and cancellations count by what they say, not by when they c
 about one event are worked on one after the other.
 """
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import singledispatch
 from typing import Literal
@@ -15,7 +14,16 @@ from msgspec import Struct
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
 from svc.mesh.errors import Refused, Unavailable
-from svc.sportsbook import settling, store_bets, store_events, store_messages, uof, view
+from svc.sportsbook import (
+    feed_api,
+    feed_recovery,
+    feed_results,
+    store_events,
+    store_messages,
+    store_producers,
+    uof,
+    view,
+)
 from svc.sportsbook.contract import EventStatus
 from svc.sportsbook.names import event_name, in_groups
 from svc.sportsbook.store_events import ClockRow, EventRow, MarketKey
@@ -28,20 +36,25 @@ from svc.sportsbook.uof_messages import (
     FixtureChange,
     FixtureDocument,
     MarketOdds,
-    MarketResult,
     Message,
     OddsChange,
+    RollbackBetCancel,
+    RollbackBetSettlement,
+    SnapshotComplete,
     SportEventStatus,
 )
 
 SWEEP_BATCH = 100
 SWEEP_AFTER = timedelta(seconds=5)
+FIXTURE_WANTED = timedelta(minutes=5)
+"""So long a fixture that changed is asked for again; then what the message said must do."""
+FIXTURES_BATCH = 20
 
 
 class Effect(Struct, frozen=True):
-    """What became of a message: `kept` means that a part of it waits for later versions of us."""
+    """What became of a message, and why when it was ignored."""
 
-    status: Literal["applied", "ignored", "kept"]
+    status: Literal["applied", "ignored"]
     note: str = ""
 
 
@@ -57,15 +70,11 @@ async def take_in(body: bytes, context: Context) -> None:
     """
     document = uof.read(body)
     if isinstance(document.message, Alive):  # a heartbeat says nothing worth keeping as it came
-        async with context.transaction() as tx:
-            await store_events.put_alive(tx, document.message, context.now())
+        await feed_recovery.heard(document.message, context)
         return
     message_id = context.new_id()
-    event_id: str | None = getattr(document.message, "event_id", None)
     async with context.transaction() as tx:
-        fresh = await store_messages.insert(
-            tx, message_id, document, event_id=event_id, body=body, now=context.now()
-        )
+        fresh = await store_messages.insert(tx, message_id, document, body=body, now=context.now())
     if fresh:
         await work_on(message_id, document.message, context)
 
@@ -101,16 +110,19 @@ async def sweep(context: Context) -> None:
                 await store_messages.fail(tx, each.message_id, failure.detail)
             continue
         await work_on(each.message_id, document.message, context)
+    await feed_recovery.sweep(context)
+    async with context.transaction() as tx:
+        since = context.now() - FIXTURE_WANTED
+        wanted = await store_producers.wanted_fixtures(tx, since, FIXTURES_BATCH)
+    for event_id in wanted:
+        await fetch_fixture(event_id, context)
 
 
 @singledispatch
 async def apply(message: object, tx: Tx) -> Effect:
-    """Bring one message to its effect; kinds without a duty yet are kept for part of the future.
-
-    Rollbacks and the end of a snapshot are stored and wait: undoing needs resettlement.
-    """
+    """Bring one message to its effect."""
     _ = tx
-    return Effect("kept", f"{type(message).__name__} is stored and waits")
+    raise NotImplementedError(f"{type(message).__name__} has no effect")
 
 
 @apply.register
@@ -131,12 +143,7 @@ async def _(message: OddsChange, tx: Tx) -> Effect:
         for key, market in fresh.items()
         if not _handed_over_already(market, clocks.get(key), message.product)
     ]
-    await store_events.put_markets(
-        tx,
-        message.event_id,
-        message.product,
-        [(market.id, market.specifiers, market.status) for market in theirs],
-    )
+    await store_events.put_markets(tx, message.event_id, message.product, theirs)
     await store_events.put_clocks(
         tx,
         message.event_id,
@@ -195,33 +202,32 @@ async def _(message: BetStop, tx: Tx) -> Effect:
 @apply.register
 async def _(message: BetSettlement, tx: Tx) -> Effect:
     await store_events.lock_event(tx, message.event_id)
-    markets = list(_with_results(message.markets))
-    await store_events.close_markets(tx, message, markets)
-    await store_events.put_results(tx, message, markets)
-    bet_ids = await store_bets.settle_legs(tx, message, markets)
-    await settling.decide(tx, bet_ids)
-    differing = await store_bets.differing_legs(tx, message, markets)
-    if differing:
-        return Effect("kept", f"{differing} legs of decided bets came in otherwise")
+    return APPLIED if await feed_results.settle(message, tx) else STALE
+
+
+@apply.register
+async def _(message: RollbackBetSettlement, tx: Tx) -> Effect:
+    await store_events.lock_event(tx, message.event_id)
+    await feed_results.take_back(message, tx)
     return APPLIED
-
-
-def _with_results(markets: list[MarketResult]) -> Iterable[MarketResult]:
-    """Yield markets with their decided outcomes; -1 is undecided and says nothing yet."""
-    for market in markets:
-        known = [outcome for outcome in market.outcomes if outcome.result >= 0]
-        if known:
-            yield MarketResult(id=market.id, specifiers=market.specifiers, outcomes=known)
 
 
 @apply.register
 async def _(message: BetCancel, tx: Tx) -> Effect:
     await store_events.lock_event(tx, message.event_id)
-    decided = await store_bets.decided_legs(tx, message)
-    await settling.decide(tx, await store_bets.cancel_legs(tx, message))
-    if decided:
-        return Effect("kept", f"{decided} legs of bets that were decided before stay as they are")
-    return APPLIED
+    return APPLIED if await feed_results.cancel(message, tx) else STALE
+
+
+@apply.register
+async def _(message: RollbackBetCancel, tx: Tx) -> Effect:
+    await store_events.lock_event(tx, message.event_id)
+    return APPLIED if await feed_results.undo_cancel(message, tx) else STALE
+
+
+@apply.register
+async def _(message: SnapshotComplete, tx: Tx) -> Effect:
+    why = await feed_recovery.complete(message, tx)
+    return Effect("ignored", why) if why else APPLIED
 
 
 @apply.register
@@ -234,6 +240,14 @@ async def _(message: FixtureChange, tx: Tx) -> Effect:
         starts_at = datetime.fromtimestamp(message.start_time / 1000, UTC)
     status: EventStatus | None = "cancelled" if message.change_type == CANCELLED_CHANGE else None
     await store_events.change_fixture(tx, message.event_id, starts_at, status, message.timestamp)
+    # The message alone is not to be trusted: what holds is in the fixture.
+    await store_producers.want_fixture(tx, message.event_id, tx.context.now())
+    own = tx.context.spawn()
+
+    async def fetch() -> None:
+        feed_recovery.beside(fetch_fixture(message.event_id, own), own)
+
+    tx.after_commit(fetch)
     return APPLIED
 
 
@@ -246,4 +260,23 @@ async def _(message: FixtureDocument, tx: Tx) -> Effect:
     await store_events.set_fixture(
         tx, message, event_name(message.home, message.away, message.name)
     )
+    await store_producers.want_fixture(tx, message.event_id, None)
     return APPLIED
+
+
+async def fetch_fixture(event_id: str, context: Context) -> None:
+    """Ask for an event's fixture and act on it; without an answer the sweep asks again.
+
+    It is not held against what came before: the same document as ever may be what holds again.
+    """
+    try:
+        document = uof.read(await feed_api.of(context).fixture(event_id))
+        async with context.transaction() as tx:
+            await apply(document.message, tx)
+            tx.after_commit(lambda: view.show(event_id, context))
+    except Unavailable as failure:
+        context.log.info("fixture not there yet", event_id=event_id, cause=failure.detail)
+    except Refused as refusal:
+        context.log.warning("no such fixture", event_id=event_id, cause=refusal.detail)
+        async with context.transaction() as tx:
+            await store_producers.want_fixture(tx, event_id, None)

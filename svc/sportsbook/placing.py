@@ -2,12 +2,13 @@
 
 Pending is durable: while the wallet's answer is unknown, the wallet is asked again under the same
 transfer id, by the client's retry or by the sweep, and nothing is guessed. The bet is accepted at
-the price that was checked when it was written, however the odds moved meanwhile.
+the price that was checked when it was written, however the odds moved while the wallet was asked.
+On an event that is being played it waits first, and its price is checked once more.
 """
 
-from datetime import datetime
+import asyncio
 from decimal import Decimal
-from hashlib import sha256
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -25,10 +26,13 @@ from svc.mesh.errors import (
 from svc.sportsbook import (
     house,
     rules,
+    rules_settlement,
     settling,
     store_bets,
     store_events,
+    store_exposure,
     store_players,
+    striking,
 )
 from svc.sportsbook.contract import (
     BET_PLACED,
@@ -41,8 +45,8 @@ from svc.sportsbook.contract import (
     CurrencyMismatch,
     PlaceBet,
 )
-from svc.sportsbook.rules import Key
-from svc.sportsbook.store_bets import BetRow
+from svc.sportsbook.rules import Slip
+from svc.sportsbook.store_bets import BetRow, LegRow
 from svc.wallet import contract as wallet
 
 SWEEP_BATCH = 50
@@ -54,9 +58,9 @@ async def place(slip: PlaceBet, context: Context) -> BetAccepted:
 
     Unavailable or TimedOut mean that the bet is pending: ask again with the same key.
     """
-    keys = rules.checked_slip(slip)
+    checked = rules.checked_slip(slip)
     async with context.transaction() as tx:
-        bet = await _written(slip, keys, tx)
+        bet = await _written(slip, checked, tx)
     return await finish(bet, context)
 
 
@@ -68,6 +72,10 @@ async def finish(bet: BetRow, context: Context) -> BetAccepted:
         return _answer(bet)
     if bet.expired_at is not None:
         return await _give_up(bet, context)
+    if bet.recheck_at is not None:
+        return await _after_second_look(bet, context)
+    if bet.free_bet_id is not None:
+        return await _accept(bet, context)
     try:
         await context.call(
             wallet.DEDUCT_BALANCE,
@@ -98,7 +106,7 @@ async def sweep(context: Context) -> None:
         try:
             if bet.placed_at < now - house.PENDING_GIVEN_UP or bet.expired_at is not None:
                 await _give_up(bet, context)
-            else:
+            elif bet.recheck_at is None or bet.recheck_at <= now:
                 await finish(bet, context)
         except Refused as refusal:
             context.log.info("pending bet rejected", bet_id=bet.bet_id, reason=refusal.name)
@@ -120,69 +128,64 @@ def stored_refusal(bet: BetRow) -> Refused:
     return Conflict(str(stored.get("detail", "")), **members)
 
 
-async def _written(slip: PlaceBet, keys: list[Key], tx: Tx) -> BetRow:
+async def _written(slip: PlaceBet, checked: Slip, tx: Tx) -> BetRow:
     """Return the bet that this key stands for: the one that is there, or a new pending one."""
-    digest = request_hash(slip)
     await store_players.ensure(tx, slip.user_id)
     player = await store_players.lock(tx, slip.user_id)
     known = await store_bets.by_key(tx, slip.user_id, slip.idempotency_key)
-    if known is not None:
-        if known.request_hash != digest:
-            raise IdempotencyMismatch
-        return known
-    context = tx.context
-    now, limits = context.now(), house.limits(context)
-    rules.check_player(player.excluded_until, now)
-    odds = await _current_odds(slip, keys, now, tx)
-    rules.check_stake(slip.stake, limits, watched=player.watched_since is not None)
-    for limit in await store_players.limits(tx, slip.user_id, now):
-        since = rules.period_start(limit.period, now)
-        await store_players.check_limit(tx, slip.user_id, limit, since, slip.stake)
-    bet = BetRow(
-        bet_id=context.new_id(),
-        user_id=slip.user_id,
-        request_hash=digest,
-        kind=slip.kind,
-        stake=slip.stake,
-        currency=slip.currency,
-        odds=rules.total_odds(odds),
-        potential_payout=rules.potential_payout(slip.stake, odds, limits),
-        status="pending",
-        stake_transfer_id=context.new_id(),
-        rollback_transfer_id=context.new_id(),
-        placed_at=now,
-    )
-    await store_bets.insert(tx, bet, slip.idempotency_key, odds, keys)
-    return bet
+    if known is None:
+        return await striking.strike(slip, checked, player, tx)
+    if known.request_hash != striking.request_hash(slip):
+        raise IdempotencyMismatch
+    return known
 
 
-async def _current_odds(slip: PlaceBet, keys: list[Key], now: datetime, tx: Tx) -> list[Decimal]:
-    """Return the odds at which the bet is struck; raises NotFound, MarketClosed, OddsChanged."""
-    offers = await store_events.lock_offers(tx, keys)
-    for event_id, market_id, specifiers, outcome_id in keys:
-        if (event_id, market_id, specifiers, outcome_id) not in offers:
-            raise NotFound(
-                f"there is no outcome {outcome_id} of market {market_id} ({specifiers or 'plain'})"
-                f" on {event_id}"
-            )
-    current = [rules.check_open(key, offers[key], now) for key in keys]
-    wanted = [Decimal(selection.odds) for selection in slip.selections]
-    rules.check_prices(slip.odds_policy, wanted, current)
-    return current
+async def _after_second_look(bet: BetRow, context: Context) -> BetAccepted:
+    """Wait for the delay of live bets, then hold the bet against the prices of then."""
+    assert bet.recheck_at is not None
+    await asyncio.sleep(max((bet.recheck_at - context.now()).total_seconds(), 0))
+    refusal: Refused | None = None
+    async with context.transaction() as tx:
+        try:
+            await _look_again(bet, tx)
+        except (Refused, NotFound) as found:
+            refusal = found
+    if refusal is not None:
+        return await _reject(bet, refusal, context)
+    async with context.transaction() as tx:
+        looked_at = await store_bets.by_id(tx, bet.bet_id)
+    assert looked_at is not None
+    return await finish(looked_at, context)
 
 
-def request_hash(slip: PlaceBet) -> bytes:
-    """Return the hash of what was asked for, without the key that it was asked under."""
-    body = msgspec.structs.replace(slip, idempotency_key="-")
-    return sha256(msgspec.json.encode(body)).digest()
+async def _look_again(bet: BetRow, tx: Tx) -> None:
+    """Take a pending bet's prices of now if its policy allows; raises MarketClosed, OddsChanged."""
+    legs = (await store_bets.legs(tx, [bet.bet_id]))[bet.bet_id]
+    win = [leg for leg in legs if leg.part == "win"]
+    offers = await store_events.lock_offers(tx, [leg.key for leg in win])
+    current = striking.current_odds([leg.key for leg in win], offers, tx.context.now())
+    rules.check_prices(bet.odds_policy, [leg.odds for leg in win], current)
+    await store_bets.strike_again(tx, bet.bet_id, current, *_worth(bet, current, legs, tx))
+
+
+def _worth(bet: BetRow, current: list[Decimal], legs: list[LegRow], tx: Tx) -> tuple[Decimal, int]:
+    """Return odds and potential payout of a bet at the prices of now."""
+    terms = settling.terms_of(bet, len(current), house.limits(tx.context))
+    place = [leg.odds for leg in legs if leg.part == "place"]
+    exact: Fraction = rules_settlement.all_won(terms, current, place)
+    return rules.bet_odds(exact, bet.stake), rules_settlement.paid(exact, terms)
 
 
 async def _accept(bet: BetRow, context: Context) -> BetAccepted:
     """Accept a paid bet and announce it, in one transaction."""
     async with context.transaction() as tx:
-        accepted = await store_bets.accept(tx, bet.bet_id, context.now())
+        # Under the player's lock: an exclusion that was confirmed meanwhile beats this bet.
+        player = await store_players.lock(tx, bet.user_id)
+        excluded = rules.exclusion(player.excluded_until, context.now())
+        accepted = excluded is None and await store_bets.accept(tx, bet.bet_id, context.now())
         if accepted:
             legs = (await store_bets.legs(tx, [bet.bet_id]))[bet.bet_id]
+            events = [leg.event_id for leg in legs if leg.part == "win"]
             await tx.publish(
                 BET_PLACED,
                 BetPlaced(
@@ -193,14 +196,17 @@ async def _accept(bet: BetRow, context: Context) -> BetAccepted:
                     currency=bet.currency,
                     odds=rules.odds_text(bet.odds),
                     potential_payout=bet.potential_payout,
-                    legs=len(legs),
-                    event_ids=[leg.event_id for leg in legs],
+                    legs=len(events),
+                    event_ids=events,
                     stake_transfer_id=bet.stake_transfer_id,
+                    free=bet.free_bet_id is not None,
                 ),
                 subject=bet.bet_id,
             )
-            # Results may have come while the wallet was asked.
-            await settling.decide(tx, [bet.bet_id])
+            if any(leg.word != "open" for leg in legs):  # results came while the wallet was asked
+                await settling.decide(tx, [bet.bet_id])
+    if excluded is not None:
+        return await _give_up(bet, context, excluded)
     return _answer(bet) if accepted else await _as_it_stands(bet, context)
 
 
@@ -210,6 +216,9 @@ async def _reject(bet: BetRow, refusal: Refused, context: Context) -> BetAccepte
     async with context.transaction() as tx:
         rejected = await store_bets.reject(tx, bet.bet_id, stored)
         if rejected:
+            await store_exposure.release(tx, [bet.bet_id])
+            if bet.free_bet_id is not None:
+                await store_exposure.give_back(tx, [bet.bet_id])
             await tx.publish(
                 BET_REJECTED,
                 BetRejected(bet_id=bet.bet_id, user_id=bet.user_id, reason=refusal.name),
@@ -220,8 +229,8 @@ async def _reject(bet: BetRow, refusal: Refused, context: Context) -> BetAccepte
     return await _as_it_stands(bet, context)
 
 
-async def _give_up(bet: BetRow, context: Context) -> BetAccepted:
-    """Undo a bet whose price is too old: no acceptance from here on, then roll the stake back.
+async def _give_up(bet: BetRow, context: Context, refusal: Refused | None = None) -> BetAccepted:
+    """Undo a bet that is too old, or its player excluded: no acceptance, then the stake back.
 
     The rollback holds for ever, also when the deduction never arrived or arrives later.
     """
@@ -229,13 +238,12 @@ async def _give_up(bet: BetRow, context: Context) -> BetAccepted:
         given_up = await store_bets.expire(tx, bet.bet_id, context.now())
     if not given_up:
         return await _as_it_stands(bet, context)
-    await context.call(
-        wallet.ROLLBACK,
-        wallet.Rollback(
+    if bet.free_bet_id is None:
+        undo = wallet.Rollback(
             transfer_id=bet.rollback_transfer_id, original_transfer_id=bet.stake_transfer_id
-        ),
-    )
-    return await _reject(bet, Conflict(GIVEN_UP), context)
+        )
+        await context.call(wallet.ROLLBACK, undo)
+    return await _reject(bet, refusal or Conflict(GIVEN_UP), context)
 
 
 async def _as_it_stands(bet: BetRow, context: Context) -> BetAccepted:

@@ -1,22 +1,19 @@
-"""The rules of bets: what a slip may be, which price holds, what a leg and a bet are worth.
+"""The rules of striking a bet: what a slip may be, which price holds, how much may be staked.
 
-Exact fractions throughout, rounded once per bet. Sources: void and dead heat factors as the feed
-defines them (docs.sportradar.com/uof, bet settlement); the return of an accumulator is the product
-of its legs (Wikipedia, "Mathematics of bookmaking"); the odds policies are those of Sportradar MTS.
+What legs and bets are worth is in `rules_settlement`. Source: the odds policies and the stake that
+is offered instead are those of Sportradar MTS (docs.sportradar.com/mts/features).
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, Context, Decimal
 from fractions import Fraction
-from typing import Literal
 
 from msgspec import Struct
 
 from svc.mesh.errors import Invalid
 from svc.sportsbook.contract import (
-    BetResult,
     EventStatus,
-    LegResult,
     LimitExceeded,
     MarketClosed,
     MarketStatus,
@@ -25,10 +22,11 @@ from svc.sportsbook.contract import (
     PlaceBet,
     SelfExcluded,
 )
+from svc.sportsbook.rules_settlement import Rounding
+from svc.sportsbook.rules_systems import PLACE_MARKETS, lines, sizes_of
 from svc.sportsbook.uof import normal_specifiers
 from svc.sportsbook.uof_messages import EVENT_ID
 
-Rounding = Literal["half_up", "down"]
 Key = tuple[str, int, str, str]
 """What a leg is on: event, market, specifiers sorted by key, outcome."""
 
@@ -37,7 +35,6 @@ OVER: frozenset[EventStatus] = frozenset({"ended", "closed", "cancelled", "aband
 SHOWN_PLACES = Decimal("0.000001")
 EXACT = Context(prec=200, rounding=ROUND_DOWN)
 """Twenty legs of six digits make 120: the usual 28 would lose some, or refuse to write them."""
-HALF = Fraction(1, 2)
 
 
 class Offer(Struct, frozen=True, kw_only=True):
@@ -50,6 +47,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     producer: int
     event_status: EventStatus
     starts_at: datetime | None
+    producer_up: bool = True
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -58,27 +56,34 @@ class Limits(Struct, frozen=True, kw_only=True):
     stake_min: int
     stake_max: int
     payout_max: int
+    exposure_max: int = 10**15
     rounding: Rounding = "half_up"
 
 
-def checked_slip(slip: PlaceBet) -> list[Key]:
-    """Return what the legs are on; raises Invalid for a slip that is no bet, or not offered."""
-    if slip.kind == "system":
-        raise Invalid("system bets are not offered yet")
-    if slip.each_way:
-        raise Invalid("each-way bets are not offered yet")
-    if slip.system_sizes is not None:
-        raise Invalid(f"system_sizes does not belong to the kind {slip.kind}")
-    if slip.kind == "single" and len(slip.selections) != 1:
-        raise Invalid(f"a single has one selection, not {len(slip.selections)}")
-    if slip.kind == "accumulator" and len(slip.selections) == 1:
-        raise Invalid("an accumulator has two selections or more")
+class Slip(Struct, frozen=True, kw_only=True):
+    """A slip that is a bet: what its legs are on, its lines, and its whole stake."""
+
+    keys: list[Key]
+    sizes: tuple[int, ...]
+    lines: int
+    stake: int
+
+
+def checked_slip(slip: PlaceBet) -> Slip:
+    """Return what a slip comes to; raises Invalid for one that is no bet."""
+    sizes = sizes_of(slip.kind, len(slip.selections), slip.system_sizes, slip.system)
     if len({leg.event_id for leg in slip.selections}) != len(slip.selections):
-        raise Invalid("the legs of an accumulator are on different events")
-    return [
+        raise Invalid("the legs of a bet are on different events")
+    keys = [
         (leg.event_id, leg.market_id, normal_specifiers(leg.specifiers), leg.outcome_id)
         for leg in slip.selections
     ]
+    unplaced = {key[1] for key in keys} - PLACE_MARKETS.keys()
+    if slip.each_way and unplaced:
+        raise Invalid(f"there is no each-way betting on market {min(unplaced)}")
+    count = lines(len(keys), sizes)
+    halves = 2 if slip.each_way else 1
+    return Slip(keys=keys, sizes=sizes, lines=count, stake=slip.stake * count * halves)
 
 
 def is_event_id(text: str) -> bool:
@@ -88,10 +93,18 @@ def is_event_id(text: str) -> bool:
 
 def check_player(excluded_until: datetime | None, now: datetime) -> None:
     """Refuse players who excluded themselves; raises SelfExcluded."""
-    if excluded_until is not None and excluded_until > now:
-        raise SelfExcluded(
-            f"no bets until {excluded_until:%Y-%m-%dT%H:%M:%SZ}", until=excluded_until.isoformat()
-        )
+    refusal = exclusion(excluded_until, now)
+    if refusal is not None:
+        raise refusal
+
+
+def exclusion(excluded_until: datetime | None, now: datetime) -> SelfExcluded | None:
+    """Return the refusal of a player who excluded themselves, or None."""
+    if excluded_until is None or excluded_until <= now:
+        return None
+    return SelfExcluded(
+        f"no bets until {excluded_until:%Y-%m-%dT%H:%M:%SZ}", until=excluded_until.isoformat()
+    )
 
 
 def check_stake(stake: int, limits: Limits, *, watched: bool) -> None:
@@ -110,7 +123,7 @@ def check_stake(stake: int, limits: Limits, *, watched: bool) -> None:
 
 def check_open(key: Key, offer: Offer, now: datetime) -> Decimal:
     """Return the current odds of a selection; raises MarketClosed when it takes no bets now."""
-    why = _closed(offer, now)
+    why = _closed(offer, now) if offer.producer_up else "the source of these odds is down"
     if why or offer.odds is None:
         event_id, market_id, specifiers, outcome_id = key
         raise MarketClosed(
@@ -181,57 +194,6 @@ def odds_text(odds: Decimal) -> str:
     return f"{whole}.{places:0<2}"
 
 
-def leg_factor(
-    odds: Decimal, result: int, void_factor: Decimal, dead_heat_factor: Decimal
-) -> Fraction:
-    """Return what multiplies the stake: f = vf + (1 - vf) * win * O * dh.
-
-    Won O, lost 0, void 1, half won (1 + O) / 2, half lost 1/2, dead heat O * dh: the stake is
-    divided, not the odds (horseracingqa: 10 at 4/1, dead heat of two, returns 25).
-    """
-    void = Fraction(void_factor)
-    win = 1 if result == 1 else 0
-    return void + (1 - void) * win * Fraction(odds) * Fraction(dead_heat_factor)
-
-
-def leg_result(result: int, void_factor: Decimal) -> LegResult:
-    """Return the word for a leg's result; an undecided outcome (-1) leaves it open."""
-    if void_factor == 1:
-        return "void"
-    if result < 0:
-        return "open"
-    if void_factor > 0:
-        return "half_won" if result == 1 else "half_lost"
-    return "won" if result == 1 else "lost"
-
-
-def decided(results: list[LegResult]) -> bool:
-    """Tell whether a one-line bet is decided: no leg is open, or one is lost already."""
-    return "lost" in results or "open" not in results
-
-
-def bet_result(results: list[LegResult]) -> BetResult:
-    """Return the word for a decided bet; `partial` is one with half results."""
-    if "lost" in results:
-        return "lost"
-    if set(results) == {"void"}:
-        return "void"
-    return "won" if set(results) <= {"won", "void"} else "partial"
-
-
-def bet_return(stake: int, factors: list[Fraction], limits: Limits) -> int:
-    """Return what a one-line bet pays in minor units, the stake included.
-
-    Rounded once per bet, half up unless the jurisdiction rounds down, then capped.
-    """
-    value = Fraction(stake)
-    for factor in factors:
-        value *= factor
-    if limits.rounding == "half_up":
-        value += HALF
-    return min(value.numerator // value.denominator, limits.payout_max)
-
-
 def period_start(period: str, now: datetime) -> datetime:
     """Return when the current day, week (from Monday) or month began, in UTC."""
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -242,6 +204,33 @@ def period_start(period: str, now: datetime) -> datetime:
     return day
 
 
-def potential_payout(stake: int, odds: list[Decimal], limits: Limits) -> int:
-    """Return what the bet pays when every leg wins, in minor units."""
-    return bet_return(stake, [Fraction(each) for each in odds], limits)
+def started_live(offers: Iterable[Offer]) -> bool:
+    """Tell whether any of the events is being played: such bets wait, and are looked at again."""
+    return any(offer.event_status == "live" for offer in offers)
+
+
+def bet_odds(exact: Fraction, stake: int) -> Decimal:
+    """Return what one unit of the whole stake returns when every leg wins, cut for show.
+
+    For a single or an accumulator that is the product of its legs. What is paid is reckoned from
+    the legs, never from this.
+    """
+    units = exact / stake / Fraction(SHOWN_PLACES)
+    return EXACT.multiply(Decimal(units.numerator // units.denominator), SHOWN_PLACES)
+
+
+def check_exposure(profit: int, held: int, slip: PlaceBet, stake: int, limit: int) -> None:
+    """Hold what the house can lose on an outcome against its limit; raises LimitExceeded.
+
+    `profit` is what this bet adds, `held` is what was there before it. The refusal names the stake
+    that would be taken instead, in the slip's own terms; it reserves nothing.
+    """
+    if profit <= 0 or held + profit <= limit:
+        return
+    left = max(limit - held, 0)
+    alternative = slip.stake * left // profit
+    raise LimitExceeded(
+        f"at most {alternative} minor units can be taken at these odds now",
+        alternative_stake=alternative,
+        stake=stake,
+    )

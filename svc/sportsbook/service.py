@@ -16,7 +16,17 @@ from svc.mesh.service import Hear, Service
 from svc.mesh.types import Empty
 from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
-from svc.sportsbook import feed, placing, rules, store_bets, store_events, store_players, view
+from svc.sportsbook import (
+    feed,
+    feed_recovery,
+    paying,
+    placing,
+    rules,
+    store_bets,
+    store_events,
+    store_players,
+    view,
+)
 from svc.sportsbook.contract import (
     BET_CANCELLED,
     BET_PLACED,
@@ -66,11 +76,18 @@ sportsbook = Service(
             only=lambda due: due.service == "sportsbook",
         ),
     ),
-    calls=(wallet.DEDUCT_BALANCE, wallet.ROLLBACK, identity.AUTHORIZE),
+    calls=(
+        wallet.DEDUCT_BALANCE,
+        wallet.ROLLBACK,
+        wallet.APPLY_BATCH,
+        identity.AUTHORIZE,
+        identity.CONFIRM_EXCLUSION,
+    ),
     asks=(scheduler.JOB_REQUESTED,),
     database=True,
     cache=True,
     localizes=(NAMESPACE,),
+    outside=("BetRadar",),
 )
 
 SWEEP = scheduler.JobRequested(service="sportsbook", name="sweep", cron="*/10 * * * * *")
@@ -185,8 +202,9 @@ async def follow_limit(event: CloudEvent[identity.LimitChanged], tx: Tx, context
 async def exclude_player(
     event: CloudEvent[identity.SelfExcludedData], tx: Tx, context: Context
 ) -> None:
-    _ = context
-    await store_players.exclude(tx, event.data.user_id, event.data.until)
+    user_id, until = event.data.user_id, event.data.until
+    await store_players.exclude(tx, user_id, until)
+    tx.after_commit(lambda: identity.confirm_exclusion(context, user_id, until))
 
 
 async def _risk_changed(event: CloudEvent[Any], tx: Tx, context: Context) -> None:
@@ -227,7 +245,7 @@ async def job_due(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context)
 
 async def _sweep(context: Context) -> None:
     """Finish what waits; what fails now waits for the next time."""
-    for sweep in (feed.sweep, placing.sweep):
+    for sweep in (feed.sweep, placing.sweep, paying.sweep):
         try:
             await sweep(context)
         except Unavailable as failure:
@@ -252,7 +270,8 @@ async def sweep_once(context: Context) -> None:
 
 @sportsbook.on_stop
 async def stop_background(context: Context) -> None:
-    _ = context
+    await feed_recovery.stop(context)
+    await paying.of(context).close()
     for task in _background:
         task.cancel()
     await asyncio.gather(*_background, return_exceptions=True)

@@ -1,76 +1,237 @@
-"""How accepted bets end: when their legs are decided, the payout is written and announced."""
+"""How accepted bets end, end otherwise, or are open again: decided by their legs, many at once.
+
+Whatever the feed said last is in the legs. Here each bet is held against them: an open bet that is
+decided is paid; a paid one whose legs say otherwise has its payment rolled back and, if it is
+still decided, is paid anew. The ids of payments are derived from the bet and its version, so that
+each happens once, whatever is done twice.
+"""
 
 from collections.abc import Sequence
+from fractions import Fraction
+from uuid import UUID, uuid5
+
+from msgspec import Struct
 
 from svc.mesh.database import Tx
-from svc.sportsbook import house, rules, store_bets
-from svc.sportsbook.contract import BET_CANCELLED, BET_SETTLED, BetCancelled, BetSettled, LegResult
+from svc.sportsbook import (
+    house,
+    paying,
+    rules,
+    store_bets,
+    store_exposure,
+    store_settlement,
+)
+from svc.sportsbook.contract import (
+    BET_CANCELLED,
+    BET_ROLLED_BACK,
+    BET_SETTLED,
+    BetCancelled,
+    BetRolledBack,
+    BetSettled,
+)
+from svc.sportsbook.rules_settlement import Terms, Verdict, verdict
 from svc.sportsbook.store_bets import BetRow, LegRow
+from svc.sportsbook.store_settlement import Ended, TransferOrder
 
 FEED_CANCELLED = "cancelled by the feed"
+AT_ONCE = 2_000
+"""Bets that are settled by one round of statements; more would only need more memory."""
+
+
+class Changes(Struct):
+    """What a round of settlement writes and tells."""
+
+    touched: list[str] = []
+    ended: list[Ended] = []
+    orders: list[TransferOrder] = []
+    settled: list[tuple[str, BetSettled]] = []
+    cancelled: list[tuple[str, BetCancelled]] = []
+    rolled_back: list[tuple[str, BetRolledBack]] = []
+    at_rest: list[str] = []
+    at_risk: list[str] = []
+    tokens_back: list[str] = []
+    tokens_used: list[str] = []
 
 
 async def decide(tx: Tx, bet_ids: Sequence[str]) -> None:
-    """Settle those of the bets that are accepted and decided; the others stay as they are.
+    """Bring bets to what their legs say; those that say it already stay as they are.
 
     The bets are locked first and their legs read only then: of a settlement and an acceptance
     that run at the same time, the later one always sees what the earlier one wrote.
     """
     if not bet_ids:
         return
-    locked = await store_bets.lock(tx, sorted(set(bet_ids)))
-    accepted = [bet for bet in locked if bet.status == "accepted"]
-    legs = await store_bets.legs(tx, [bet.bet_id for bet in accepted])
-    for bet in accepted:
-        if rules.decided([leg.word for leg in legs[bet.bet_id]]):
-            await _finish(tx, bet, legs[bet.bet_id])
+    ordered = sorted(set(bet_ids))
+    for start in range(0, len(ordered), AT_ONCE):
+        await _decide(tx, ordered[start : start + AT_ONCE])
 
 
-async def _finish(tx: Tx, bet: BetRow, legs: list[LegRow]) -> None:
-    """Write a decided bet and announce it; the wallet pays under the transfer id."""
-    words: list[LegResult] = [leg.word for leg in legs]
-    result = rules.bet_result(words)
-    cancelled = result == "void" and any(leg.cancelled for leg in legs)
-    payout = rules.bet_return(bet.stake, [leg.factor for leg in legs], house.limits(tx.context))
-    transfer_id = tx.context.new_id()
-    status = "cancelled" if cancelled else "settled"
-    await store_bets.finish(
-        tx,
-        bet.bet_id,
-        status=status,
-        result=result,
-        payout=payout,
-        transfer_id=transfer_id,
-        now=tx.context.now(),
-    )
-    if cancelled:
-        await tx.publish(
-            BET_CANCELLED,
-            BetCancelled(
-                bet_id=bet.bet_id,
-                user_id=bet.user_id,
-                stake=bet.stake,
-                refund=payout,
-                currency=bet.currency,
-                reason=FEED_CANCELLED,
-                transfer_id=transfer_id,
-                stake_transfer_id=bet.stake_transfer_id,
-            ),
-            subject=bet.bet_id,
-        )
+async def _decide(tx: Tx, bet_ids: Sequence[str]) -> None:
+    locked = await store_bets.lock(tx, bet_ids)
+    live = [bet for bet in locked if bet.status in {"accepted", "settled", "cancelled"}]
+    legs = await store_bets.legs(tx, [bet.bet_id for bet in live])
+    limits = house.limits(tx.context)
+    changes = Changes()
+    for bet in live:
+        _change(bet, legs[bet.bet_id], limits, changes)
+    await _write(tx, changes)
+
+
+def _change(bet: BetRow, legs: list[LegRow], limits: rules.Limits, changes: Changes) -> None:
+    """Note what has to change for a bet, given its legs as they are."""
+    win = [leg.state for leg in legs if leg.part == "win"]
+    place = [leg.state for leg in legs if leg.part == "place"]
+    found = verdict(terms_of(bet, len(win), limits), win, place)
+    cancelled = found is not None and found.result == "void" and any(leg.cancelled for leg in legs)
+    if bet.status == "accepted":
+        if found is None:
+            changes.touched.append(bet.bet_id)
+        else:
+            _pay(bet, found, cancelled=cancelled, changes=changes)
+            if len(legs) > 1:  # the outcome of a single takes no more bets anyway
+                changes.at_rest.append(bet.bet_id)
         return
-    await tx.publish(
-        BET_SETTLED,
-        BetSettled(
+    status = "cancelled" if cancelled else "settled"
+    if found and (status, found.result, found.payout) == (bet.status, bet.result, bet.payout):
+        return
+    _take_back(bet, changes)
+    if found is None:
+        changes.ended.append(Ended(bet_id=bet.bet_id, version=bet.version + 1, status="accepted"))
+        if len(legs) > 1:
+            changes.at_risk.append(bet.bet_id)
+    else:
+        _pay(bet, found, cancelled=cancelled, changes=changes)
+
+
+def terms_of(bet: BetRow, legs: int, limits: rules.Limits) -> Terms:
+    """Return what a bet of so many legs pays by."""
+    return Terms(
+        unit_stake=bet.unit_stake,
+        stake=bet.stake,
+        sizes=tuple(bet.system_sizes or (legs,)),
+        payout_max=limits.payout_max,
+        running=Fraction(bet.running),
+        free=bet.free_bet_id is not None,
+        lucky=bet.lucky,
+        rounding=limits.rounding,
+    )
+
+
+def payment_id(bet_id: str, version: int, what: str) -> str:
+    """Return the id of a movement of a bet's money: the same for ever, and no other has it."""
+    return str(uuid5(UUID(bet_id), f"{version}:{what}"))
+
+
+def _pay(bet: BetRow, found: Verdict, *, cancelled: bool, changes: Changes) -> None:
+    """Note that a bet is decided: its payment is a movement of money, and an event."""
+    if bet.free_bet_id is not None and found.result == "void":
+        changes.tokens_back.append(bet.bet_id)
+    transfer_id = payment_id(bet.bet_id, bet.version + 1, "pay")
+    changes.ended.append(
+        Ended(
+            bet_id=bet.bet_id,
+            version=bet.version + 1,
+            status="cancelled" if cancelled else "settled",
+            result=found.result,
+            payout=found.payout,
+            transfer_id=transfer_id,
+        )
+    )
+    changes.orders.append(
+        TransferOrder(
+            transfer_id=transfer_id,
+            op="credit_balance",
             bet_id=bet.bet_id,
             user_id=bet.user_id,
-            result=result,
-            stake=bet.stake,
-            payout=payout,
+            amount=found.payout,
             currency=bet.currency,
-            odds=rules.odds_text(bet.odds),
-            transfer_id=transfer_id,
+            kind="bet_refund" if cancelled else "bet_payout",
             stake_transfer_id=bet.stake_transfer_id,
-        ),
-        subject=bet.bet_id,
+        )
     )
+    if cancelled:
+        changes.cancelled.append((bet.bet_id, _cancelled(bet, found, transfer_id)))
+    else:
+        changes.settled.append((bet.bet_id, _settled(bet, found, transfer_id)))
+
+
+def _settled(bet: BetRow, found: Verdict, transfer_id: str) -> BetSettled:
+    return BetSettled(
+        bet_id=bet.bet_id,
+        user_id=bet.user_id,
+        result=found.result,
+        stake=bet.stake,
+        payout=found.payout,
+        currency=bet.currency,
+        odds=rules.odds_text(bet.odds),
+        transfer_id=transfer_id,
+        stake_transfer_id=bet.stake_transfer_id,
+        free=bet.free_bet_id is not None,
+    )
+
+
+def _cancelled(bet: BetRow, found: Verdict, transfer_id: str) -> BetCancelled:
+    return BetCancelled(
+        bet_id=bet.bet_id,
+        user_id=bet.user_id,
+        stake=bet.stake,
+        refund=found.payout,
+        currency=bet.currency,
+        reason=FEED_CANCELLED,
+        transfer_id=transfer_id,
+        stake_transfer_id=bet.stake_transfer_id,
+    )
+
+
+def _take_back(bet: BetRow, changes: Changes) -> None:
+    """Note that what a bet was paid is rolled back; what the player has not becomes a debt."""
+    if bet.free_bet_id is not None and bet.result == "void":
+        changes.tokens_used.append(bet.bet_id)
+    paid, original = bet.payout or 0, bet.payout_transfer_id
+    assert original is not None, "a decided bet has its payment's id"
+    transfer_id = payment_id(bet.bet_id, bet.version, "undo")
+    cancelled = bet.status == "cancelled"
+    changes.orders.append(
+        TransferOrder(
+            transfer_id=transfer_id,
+            op="rollback",
+            bet_id=bet.bet_id,
+            user_id=bet.user_id,
+            amount=paid,
+            currency=bet.currency,
+            kind="bet_refund" if cancelled else "bet_payout",
+            original_transfer_id=original,
+        )
+    )
+    told = BetRolledBack(
+        bet_id=bet.bet_id,
+        user_id=bet.user_id,
+        payout=0 if cancelled else paid,
+        refund=paid if cancelled else 0,
+        currency=bet.currency,
+        transfer_id=transfer_id,
+        original_transfer_id=original,
+        stake_transfer_id=bet.stake_transfer_id,
+    )
+    changes.rolled_back.append((bet.bet_id, told))
+
+
+async def _write(tx: Tx, changes: Changes) -> None:
+    """Write a round of changes, one statement for each kind of thing, and tell of them."""
+    now = tx.context.now()
+    if changes.touched:
+        await store_settlement.touch(tx, changes.touched)
+    if not changes.ended:
+        return
+    await store_settlement.end(tx, changes.ended, now)
+    await store_settlement.order(tx, changes.orders, now)
+    await store_settlement.publish_all(tx, BET_ROLLED_BACK, changes.rolled_back)
+    await store_settlement.publish_all(tx, BET_SETTLED, changes.settled)
+    await store_settlement.publish_all(tx, BET_CANCELLED, changes.cancelled)
+    await store_exposure.release(tx, changes.at_rest)
+    await store_exposure.release(tx, changes.at_risk, 1)
+    if changes.tokens_used:
+        await store_exposure.use_again(tx, changes.tokens_used)
+    if changes.tokens_back:
+        await store_exposure.give_back(tx, changes.tokens_back)
+    tx.after_commit(paying.of(tx.context).wake)

@@ -3,50 +3,77 @@
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from asyncpg import Record
 from msgspec import Struct
 
 from svc.mesh.database import Tx
-from svc.sportsbook.contract import BetKind, BetResult, BetStatus, LegResult, Liability
-from svc.sportsbook.rules import Key, leg_factor, leg_result
-from svc.sportsbook.uof_messages import BetCancel, BetSettlement, MarketResult
+from svc.sportsbook.contract import (
+    BetKind,
+    BetResult,
+    BetStatus,
+    LegResult,
+    Liability,
+    OddsPolicy,
+)
+from svc.sportsbook.rules import Key
+from svc.sportsbook.rules_settlement import OPEN, VOID, LegState, leg_factor, leg_result
 
 
 class BetRow(Struct, frozen=True, kw_only=True):
-    """A bet as it is stored; money in minor units."""
+    """A bet as it is stored; money in minor units.
+
+    `stake` is all of it: the unit stake times the lines, twice each way. `version` counts what
+    happened to it since it was accepted. `running` is the part that was not cashed out.
+    """
 
     bet_id: str
     user_id: str
     request_hash: bytes
     kind: BetKind
+    system_sizes: list[int] | None = None
+    each_way: bool = False
+    lines: int = 1
+    unit_stake: int
     stake: int
     currency: str
     odds: Decimal
+    odds_policy: OddsPolicy = "none"
     potential_payout: int
+    free_bet_id: str | None = None
+    lucky: bool = False
     status: BetStatus
+    version: int = 0
+    running: Decimal = Decimal(1)
+    cashed_out: int = 0
     result: BetResult | None = None
     payout: int | None = None
     refusal: str | None = None
     stake_transfer_id: str
     rollback_transfer_id: str
+    payout_transfer_id: str | None = None
     placed_at: datetime
+    recheck_at: datetime | None = None
     expired_at: datetime | None = None
     settled_at: datetime | None = None
 
 
 class LegRow(Struct, frozen=True, kw_only=True):
-    """A leg of a bet, with what the feed said of its outcome and with its teams' names."""
+    """A leg of a bet, with what the feed said of its outcome and with its teams' names.
+
+    The place half of an each-way leg is a leg of its own. `deduction` is what Rule 4 takes.
+    """
 
     bet_id: str
     event_id: str
     market_id: int
     specifiers: str
     outcome_id: str
+    part: Literal["win", "place"] = "win"
     odds: Decimal
+    deduction: Decimal = Decimal(0)
     result: int | None = None
     void_factor: Decimal | None = None
     dead_heat_factor: Decimal | None = None
@@ -55,27 +82,33 @@ class LegRow(Struct, frozen=True, kw_only=True):
     away: str = ""
 
     @property
-    def word(self) -> LegResult:
-        """Return the word for the leg's result; a cancelled leg is void whatever came in."""
-        if self.cancelled:
-            return "void"
-        if self.result is None or self.void_factor is None:
-            return "open"
-        return leg_result(self.result, self.void_factor)
+    def key(self) -> Key:
+        """Return what the leg is on."""
+        return self.event_id, self.market_id, self.specifiers, self.outcome_id
 
     @property
-    def factor(self) -> Fraction:
-        """Return what multiplies the stake; a leg that is void or still open counts as 1."""
-        known = self.result, self.void_factor, self.dead_heat_factor
-        if self.cancelled or known[0] is None or known[1] is None or known[2] is None:
-            return Fraction(1)
-        return leg_factor(self.odds, known[0], known[1], known[2])
+    def word(self) -> LegResult:
+        """Return the word for the leg's result; a cancelled leg is void whatever came in."""
+        return self.state.word
+
+    @property
+    def state(self) -> LegState:
+        """Return what is known of the leg; one that is void or still open counts as 1."""
+        if self.cancelled:
+            return VOID
+        result, void, dead_heat = self.result, self.void_factor, self.dead_heat_factor
+        if result is None or void is None or dead_heat is None:
+            return OPEN
+        factor = leg_factor(self.odds, result, void, dead_heat, self.deduction)
+        return LegState(leg_result(result, void), factor)
 
 
 BET_COLUMNS = (
-    "bet_id::text, user_id::text, request_hash, kind, stake, currency, odds, potential_payout,"
-    " status, result, payout, refusal::text, stake_transfer_id::text, rollback_transfer_id::text,"
-    " placed_at, expired_at, settled_at"
+    "bet_id::text, user_id::text, request_hash, kind, system_sizes, each_way, lines, unit_stake,"
+    " stake, currency, odds, odds_policy, potential_payout, free_bet_id::text, lucky, status,"
+    " version, running, cashed_out, result, payout, refusal::text, stake_transfer_id::text,"
+    " rollback_transfer_id::text, payout_transfer_id::text, placed_at, recheck_at, expired_at,"
+    " settled_at"
 )
 
 
@@ -122,38 +155,45 @@ async def page(
     return [_bet(row) for row in rows]
 
 
-async def insert(
-    tx: Tx, bet: BetRow, idempotency_key: str, odds_legs: Sequence[Decimal], keys: Sequence[Key]
-) -> None:
-    """Write a pending one-line bet with its legs, in two statements."""
+async def insert(tx: Tx, bet: BetRow, idempotency_key: str, legs: Sequence[LegRow]) -> None:
+    """Write a pending bet with its legs, in two statements."""
     await tx.execute(
         """
-        INSERT INTO bet (bet_id, user_id, idempotency_key, request_hash, kind, lines, unit_stake,
-            stake, currency, odds, potential_payout, stake_transfer_id, rollback_transfer_id,
-            placed_at)
-        VALUES ($1, $2, $3, $4, $5, 1, $6, $6, $7, $8, $9, $10, $11, $12)
+        INSERT INTO bet (bet_id, user_id, idempotency_key, request_hash, kind, system_sizes,
+            each_way, lines, unit_stake, stake, currency, odds, odds_policy, potential_payout,
+            free_bet_id, lucky, stake_transfer_id, rollback_transfer_id, placed_at, recheck_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                $19, $20)
         """,
         bet.bet_id,
         bet.user_id,
         idempotency_key,
         bet.request_hash,
         bet.kind,
+        bet.system_sizes,
+        bet.each_way,
+        bet.lines,
+        bet.unit_stake,
         bet.stake,
         bet.currency,
         bet.odds,
+        bet.odds_policy,
         bet.potential_payout,
+        bet.free_bet_id,
+        bet.lucky,
         bet.stake_transfer_id,
         bet.rollback_transfer_id,
         bet.placed_at,
+        bet.recheck_at,
     )
     await tx.executemany(
         """
-        INSERT INTO leg (bet_id, leg_no, event_id, market_id, specifiers, outcome_id, odds)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        INSERT INTO leg (bet_id, leg_no, event_id, market_id, specifiers, outcome_id, part, odds)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         """,
         [
-            (bet.bet_id, number, *key, odds)
-            for number, (key, odds) in enumerate(zip(keys, odds_legs, strict=True), start=1)
+            (bet.bet_id, number, *leg.key, leg.part, leg.odds)
+            for number, leg in enumerate(legs, start=1)
         ],
     )
 
@@ -170,6 +210,30 @@ async def accept(tx: Tx, bet_id: str, now: datetime) -> bool:
             bet_id,
             now,
         )
+    )
+
+
+async def strike_again(
+    tx: Tx, bet_id: str, odds_legs: Sequence[Decimal], odds: Decimal, potential_payout: int
+) -> None:
+    """Strike a pending bet at other prices, those of its win legs in their order."""
+    await tx.execute(
+        """
+        UPDATE leg SET odds = n.odds FROM unnest($2::numeric[]) WITH ORDINALITY AS n (odds, leg_no)
+        WHERE bet_id = $1 AND leg.leg_no = n.leg_no AND leg.odds <> n.odds
+          AND EXISTS (SELECT FROM bet WHERE bet.bet_id = leg.bet_id AND status = 'pending')
+        """,
+        bet_id,
+        list(odds_legs),
+    )
+    await tx.execute(
+        """
+        UPDATE bet SET odds = $2, potential_payout = $3, recheck_at = NULL
+        WHERE bet_id = $1 AND status = 'pending'
+        """,
+        bet_id,
+        odds,
+        potential_payout,
     )
 
 
@@ -228,8 +292,8 @@ async def legs(tx: Tx, bet_ids: Sequence[str]) -> dict[str, list[LegRow]]:
     """Return the legs of bets, by bet and in their order."""
     rows = await tx.fetch(
         """
-        SELECT bet_id::text, event_id, market_id, specifiers, outcome_id, odds, result,
-               void_factor, dead_heat_factor, cancelled, home, away
+        SELECT bet_id::text, event_id, market_id, specifiers, outcome_id, part, odds, deduction,
+               result, void_factor, dead_heat_factor, cancelled, home, away
         FROM leg JOIN event USING (event_id)
         WHERE bet_id = ANY ($1::uuid[])
         ORDER BY leg.bet_id, leg_no
@@ -241,135 +305,6 @@ async def legs(tx: Tx, bet_ids: Sequence[str]) -> dict[str, list[LegRow]]:
         leg = LegRow(**dict(row))
         found[leg.bet_id].append(leg)
     return found
-
-
-async def settle_legs(tx: Tx, message: BetSettlement, markets: Sequence[MarketResult]) -> list[str]:
-    """Write results on the legs of bets that are not paid yet, or on legs still open.
-
-    Returns the ids of their bets. A result older than the one that stands changes nothing.
-    """
-    rows = await tx.fetch(
-        """
-        UPDATE leg
-        SET result = r.result, void_factor = r.void_factor,
-            dead_heat_factor = r.dead_heat_factor, settled_ms = $2
-        FROM unnest($3::integer[], $4::text[], $5::text[], $6::smallint[], $7::numeric[],
-                    $8::numeric[])
-             AS r (market_id, specifiers, outcome_id, result, void_factor, dead_heat_factor), bet
-        WHERE leg.event_id = $1 AND leg.market_id = r.market_id AND leg.specifiers = r.specifiers
-          AND leg.outcome_id = r.outcome_id AND bet.bet_id = leg.bet_id
-          AND (bet.status IN ('pending', 'accepted') OR leg.result IS NULL)
-          AND coalesce(leg.settled_ms, 0) <= $2
-        RETURNING leg.bet_id::text
-        """,
-        message.event_id,
-        message.timestamp,
-        *_columns(markets),
-    )
-    return [row["bet_id"] for row in rows]
-
-
-async def differing_legs(tx: Tx, message: BetSettlement, markets: Sequence[MarketResult]) -> int:
-    """Count legs of decided bets whose result a newer message states otherwise."""
-    return await tx.fetchval(
-        """
-        SELECT count(*)
-        FROM leg
-        JOIN unnest($3::integer[], $4::text[], $5::text[], $6::smallint[], $7::numeric[],
-                    $8::numeric[])
-             AS r (market_id, specifiers, outcome_id, result, void_factor, dead_heat_factor)
-          ON leg.market_id = r.market_id AND leg.specifiers = r.specifiers
-             AND leg.outcome_id = r.outcome_id
-        WHERE leg.event_id = $1 AND leg.settled_ms <= $2
-          AND (leg.result, leg.void_factor, leg.dead_heat_factor)
-              IS DISTINCT FROM (r.result, r.void_factor, r.dead_heat_factor)
-        """,
-        message.event_id,
-        message.timestamp,
-        *_columns(markets),
-    )
-
-
-def _columns(markets: Sequence[MarketResult]) -> list[list[Any]]:
-    """Return results as the arrays of unnest, one per column."""
-    rows = [
-        (
-            market.id,
-            market.specifiers,
-            each.id,
-            each.result,
-            each.void_factor,
-            each.dead_heat_factor,
-        )
-        for market in markets
-        for each in market.outcomes
-    ]
-    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
-    return columns or [[], [], [], [], [], []]
-
-
-CANCELLED_IN_WINDOW = """
-    leg.event_id = $1 AND bet.bet_id = leg.bet_id AND NOT leg.cancelled
-    AND (leg.market_id, leg.specifiers) IN (SELECT * FROM unnest($2::integer[], $3::text[]))
-    AND ($4::bigint IS NULL OR bet.placed_at >= to_timestamp($4 / 1000.0))
-    AND ($5::bigint IS NULL OR bet.placed_at < to_timestamp($5 / 1000.0))
-"""
-"""Legs that a bet_cancel is about: a bet is struck when its price is checked, at `placed_at`."""
-
-
-async def cancel_legs(tx: Tx, message: BetCancel) -> list[str]:
-    """Void legs of bets that are not decided yet; return the ids of their bets."""
-    rows = await tx.fetch(
-        f"UPDATE leg SET cancelled = true FROM bet WHERE {CANCELLED_IN_WINDOW}"  # noqa: S608 - a constant
-        " AND bet.status IN ('pending', 'accepted') RETURNING leg.bet_id::text",
-        *_window(message),
-    )
-    return [row["bet_id"] for row in rows]
-
-
-async def decided_legs(tx: Tx, message: BetCancel) -> int:
-    """Count legs that a cancellation is about, of bets that were decided before it came."""
-    return await tx.fetchval(
-        f"SELECT count(*) FROM leg, bet WHERE {CANCELLED_IN_WINDOW}"  # noqa: S608 - a constant
-        " AND bet.status IN ('settled', 'cancelled', 'cashed_out')",
-        *_window(message),
-    )
-
-
-def _window(message: BetCancel) -> tuple[object, ...]:
-    return (
-        message.event_id,
-        [market.id for market in message.markets],
-        [market.specifiers for market in message.markets],
-        message.start_time,
-        message.end_time,
-    )
-
-
-async def finish(
-    tx: Tx,
-    bet_id: str,
-    *,
-    status: BetStatus,
-    result: BetResult,
-    payout: int,
-    transfer_id: str,
-    now: datetime,
-) -> None:
-    """Write what became of an accepted bet, and under which transfer the wallet pays."""
-    await tx.execute(
-        """
-        UPDATE bet
-        SET status = $2, result = $3, payout = $4, payout_transfer_id = $5, settled_at = $6
-        WHERE bet_id = $1 AND status = 'accepted'
-        """,
-        bet_id,
-        status,
-        result,
-        payout,
-        transfer_id,
-        now,
-    )
 
 
 async def liabilities(tx: Tx) -> list[Liability]:

@@ -8,14 +8,9 @@ from msgspec import Struct
 
 from svc.mesh.database import Tx
 from svc.sportsbook.contract import EventStatus, Fixture, MarketStatus
+from svc.sportsbook.feed_rules import ALIVE_WITHIN
 from svc.sportsbook.rules import Key, Offer
-from svc.sportsbook.uof_messages import (
-    Alive,
-    BetSettlement,
-    FixtureDocument,
-    MarketOdds,
-    MarketResult,
-)
+from svc.sportsbook.uof_messages import FixtureDocument, MarketOdds
 
 MarketKey = tuple[int, str]
 
@@ -175,21 +170,19 @@ async def clocks(tx: Tx, event_id: str, producer: int) -> dict[MarketKey, ClockR
     return {(row["market_id"], row["specifiers"]): ClockRow(**dict(row)) for row in rows}
 
 
-async def put_markets(
-    tx: Tx, event_id: str, producer: int, markets: Sequence[tuple[int, str, MarketStatus]]
-) -> None:
+async def put_markets(tx: Tx, event_id: str, producer: int, markets: Sequence[MarketOdds]) -> None:
     """Set the status of markets; one whose results are known stays settled."""
     await tx.executemany(
         """
-        INSERT INTO market (event_id, market_id, specifiers, status, producer)
-        VALUES ($1, $2, $3, $4, $5)
+        INSERT INTO market (event_id, market_id, specifiers, status, producer, cashout_status)
+        VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (event_id, market_id, specifiers) DO UPDATE
         SET status = CASE WHEN market.decided THEN market.status ELSE excluded.status END,
-            producer = excluded.producer
+            producer = excluded.producer, cashout_status = excluded.cashout_status
         """,
         [
-            (event_id, market_id, specifiers, status, producer)
-            for market_id, specifiers, status in markets
+            (event_id, each.id, each.specifiers, each.status, producer, each.cashout_status)
+            for each in markets
         ],
     )
 
@@ -230,10 +223,13 @@ async def put_outcomes(tx: Tx, event_id: str, markets: Sequence[MarketOdds]) -> 
     """Set the prices of the outcomes that a message lists."""
     await tx.executemany(
         """
-        INSERT INTO outcome (event_id, market_id, specifiers, outcome_id, odds, active)
-        VALUES ($1, $2, $3, $4, $5, $6)
+        INSERT INTO outcome (event_id, market_id, specifiers, outcome_id, odds, active,
+                             chance_win, chance_half_win, chance_refund, chance_half_lose)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         ON CONFLICT (event_id, market_id, specifiers, outcome_id) DO UPDATE
-        SET odds = coalesce(excluded.odds, outcome.odds), active = excluded.active
+        SET odds = coalesce(excluded.odds, outcome.odds), active = excluded.active,
+            chance_win = excluded.chance_win, chance_half_win = excluded.chance_half_win,
+            chance_refund = excluded.chance_refund, chance_half_lose = excluded.chance_half_lose
         """,
         [
             (
@@ -243,6 +239,7 @@ async def put_outcomes(tx: Tx, event_id: str, markets: Sequence[MarketOdds]) -> 
                 each.id,
                 each.odds,
                 each.active and each.odds is not None,
+                *each.chances,
             )
             for market in markets
             for each in market.outcomes
@@ -265,56 +262,24 @@ async def drop_outcomes(tx: Tx, event_id: str, markets: Sequence[MarketOdds]) ->
     )
 
 
-async def close_markets(tx: Tx, settlement: BetSettlement, markets: Sequence[MarketResult]) -> None:
-    """Mark markets as settled: their results are known."""
-    await tx.executemany(
-        """
-        INSERT INTO market (event_id, market_id, specifiers, status, producer, decided)
-        VALUES ($1, $2, $3, 'settled', $4, true)
-        ON CONFLICT (event_id, market_id, specifiers) DO UPDATE
-        SET status = 'settled', decided = true
-        """,
-        [
-            (settlement.event_id, market.id, market.specifiers, settlement.product)
-            for market in markets
-        ],
-    )
-
-
-async def put_results(tx: Tx, settlement: BetSettlement, markets: Sequence[MarketResult]) -> None:
-    """Record the results of outcomes, unless newer ones are there."""
-    await tx.executemany(
-        """
-        INSERT INTO outcome (event_id, market_id, specifiers, outcome_id, active,
-                             result, void_factor, dead_heat_factor, settled_ms)
-        VALUES ($1, $2, $3, $4, false, $5, $6, $7, $8)
-        ON CONFLICT (event_id, market_id, specifiers, outcome_id) DO UPDATE
-        SET result = excluded.result, void_factor = excluded.void_factor,
-            dead_heat_factor = excluded.dead_heat_factor, settled_ms = excluded.settled_ms
-        WHERE coalesce(outcome.settled_ms, 0) <= excluded.settled_ms
-        """,
-        [
-            (
-                settlement.event_id, market.id, market.specifiers, each.id,
-                each.result, each.void_factor, each.dead_heat_factor, settlement.timestamp,
-            )
-            for market in markets
-            for each in market.outcomes
-        ],
-    )  # fmt: skip
-
-
 async def markets(tx: Tx, event_id: str) -> list[Record]:
-    """Return an event's outcomes with their markets: a market without outcomes has one row."""
+    """Return an event's outcomes with their markets: a market without outcomes has one row.
+
+    Active markets of a producer that is down are suspended.
+    """
     return await tx.fetch(
         """
-        SELECT m.market_id, m.specifiers, m.status, o.outcome_id, o.odds, o.active
+        SELECT m.market_id, m.specifiers, o.outcome_id, o.odds, o.active,
+               CASE WHEN m.status = 'active' AND NOT coalesce(p.up AND p.heard_at >= $2, true)
+                    THEN 'suspended' ELSE m.status END AS status
         FROM market m
+        LEFT JOIN producer p USING (producer)
         LEFT JOIN outcome o USING (event_id, market_id, specifiers)
         WHERE event_id = $1
         ORDER BY m.market_id, m.specifiers, length(o.outcome_id), o.outcome_id
         """,
         event_id,
+        tx.context.now() - ALIVE_WITHIN,
     )
 
 
@@ -328,7 +293,8 @@ async def lock_offers(tx: Tx, keys: Sequence[Key]) -> dict[Key, Offer]:
         """
         SELECT m.event_id, m.market_id, m.specifiers, o.outcome_id, o.odds, o.active,
                o.result IS NOT NULL AS decided, m.status AS market_status, m.producer,
-               e.status AS event_status, e.starts_at
+               e.status AS event_status, e.starts_at,
+               coalesce(p.up AND p.heard_at >= $5, true) AS producer_up
         FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[])
              AS k (event_id, market_id, specifiers, outcome_id)
         JOIN event e ON e.event_id = k.event_id
@@ -336,10 +302,12 @@ async def lock_offers(tx: Tx, keys: Sequence[Key]) -> dict[Key, Offer]:
              AND m.specifiers = k.specifiers
         JOIN outcome o ON o.event_id = k.event_id AND o.market_id = k.market_id
              AND o.specifiers = k.specifiers AND o.outcome_id = k.outcome_id
+        LEFT JOIN producer p ON p.producer = m.producer
         ORDER BY m.event_id, m.market_id, m.specifiers
         FOR SHARE OF m, o
         """,
         *(list(column) for column in zip(*keys, strict=True)),
+        tx.context.now() - ALIVE_WITHIN,
     )
     found: dict[Key, Offer] = {}
     for row in rows:
@@ -349,20 +317,3 @@ async def lock_offers(tx: Tx, keys: Sequence[Key]) -> dict[Key, Offer]:
         )
         found[key] = Offer(**fields)
     return found
-
-
-async def put_alive(tx: Tx, alive: Alive, now: datetime) -> None:
-    """Record that a producer lives."""
-    await tx.execute(
-        """
-        INSERT INTO producer (producer, alive_ms, subscribed, heard_at) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (producer) DO UPDATE
-        SET alive_ms = excluded.alive_ms, subscribed = excluded.subscribed,
-            heard_at = excluded.heard_at
-        WHERE producer.alive_ms <= excluded.alive_ms
-        """,
-        alive.product,
-        alive.timestamp,
-        alive.subscribed,
-        now,
-    )

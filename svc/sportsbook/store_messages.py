@@ -19,23 +19,25 @@ class Waiting(Struct, frozen=True):
 
 
 async def insert(
-    tx: Tx, message_id: str, document: Document, *, event_id: str | None, body: bytes, now: datetime
+    tx: Tx, message_id: str, document: Document, *, body: bytes, now: datetime
 ) -> bool:
     """Store a message as it came; False when one that says the same is there already."""
     return bool(
         await tx.fetchval(
             """
-            INSERT INTO feed_message (message_id, content_key, kind, event_id, body, received_at)
-            VALUES ($1, $2, $3, $4, $5, $6)
+            INSERT INTO feed_message
+                (message_id, content_key, kind, event_id, body, received_at, producer)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)
             ON CONFLICT (content_key) DO NOTHING
             RETURNING true
             """,
             message_id,
             document.content_key,
             document.kind,
-            event_id,
+            getattr(document.message, "event_id", None),
             body,
             now,
+            getattr(document.message, "product", None),
         )
     )
 
@@ -57,7 +59,7 @@ async def lock_waiting(tx: Tx, message_id: str) -> bool:
 async def finish(
     tx: Tx,
     message_id: str,
-    status: Literal["applied", "ignored", "kept"],
+    status: Literal["applied", "ignored"],
     note: str,
     now: datetime,
 ) -> None:

@@ -4,6 +4,7 @@ Attribute names and code numbers are those of the feed (docs.sportradar.com/uof)
 does not know is ignored, what it needs and does not find is refused as Invalid with its place.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Decimal
@@ -45,6 +46,16 @@ ODDS_LIMIT = 1_000_000
 ODDS_PLACES_MAX = 6
 ODDS_PLACES = Decimal("0.000001")
 """Slips name odds with at most six digits before and after the point (OddsText)."""
+WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+ROOT_WHOLES = frozenset(
+    "product timestamp request_id certainty start_time end_time change_type subscribed".split()  # noqa: SIM905 - a row of names
+)
+MARKET_WHOLES = frozenset({"id", "cashout_status"})
+OUTCOME_WHOLES = frozenset({"result", "active"})
+CHANCE_PLACES = Decimal("0.000000001")
+CHANCES = frozenset(
+    name + "probabilities" for name in ("", "win_", "half_win_", "refund_", "half_lose_")
+)
 MARKET_STATUS: Mapping[str, MarketStatus] = {
     "1": "active",
     "-1": "suspended",
@@ -97,12 +108,15 @@ def read(body: bytes) -> Document:
     build, kind = BUILDERS.get(root.tag, (None, FixtureDocument))
     if build is None:
         raise Invalid(f"<{root.tag[:64]}> is no message that this feed door knows")
+    _whole(root.attrib, ROOT_WHOLES)
     try:
         message = msgspec.convert(build(root), type=kind, strict=False)
     except msgspec.ValidationError as failure:
         raise Invalid(f"<{root.tag}> is not as it should be: {failure}") from None
-    # A recovery sends the same message again with the number of the request in it.
-    root.attrib.pop("request_id", None)
+    # A recovery sends the same message again with the number of the request in it; only at the
+    # end of a recovery this number is what the message says.
+    if kind is not SnapshotComplete:
+        root.attrib.pop("request_id", None)
     text = canonicalize(tostring(root, encoding="unicode"), strip_text=True)
     return Document(root.tag, sha256(text.encode()).digest(), message)
 
@@ -142,18 +156,28 @@ def _parse(body: bytes) -> Element:
         raise Invalid(f"this is not well-formed XML: {failure}") from None
 
 
+def _whole(attributes: Mapping[str, Any], names: frozenset[str]) -> None:
+    """Refuse numbers that are not written as whole ones: 1E-400 is not the result 0."""
+    for name in names & attributes.keys():
+        if not WHOLE.fullmatch(str(attributes[name])):
+            raise Invalid(f"{name}={str(attributes[name])[:32]!r} is no whole number")
+
+
 def _code(codes: Mapping[str, str], attributes: dict[str, Any], name: str) -> None:
     """Replace a code number by its word; raises Invalid for one that the feed does not have."""
     if name in attributes:
         code = str(attributes[name])
         if code not in codes:
-            raise Invalid(f"{name}={code!r} is no code of the feed")
+            raise Invalid(f"{name}={code[:32]!r} is no code of the feed")
         attributes[name] = codes[code]
 
 
 def _market(element: Element) -> dict[str, Any]:
     specifiers = normal_specifiers(element.get("specifiers", ""))
     outcomes = [dict(outcome.attrib) for outcome in element.iterfind("outcome")]
+    _whole(element.attrib, MARKET_WHOLES)
+    for outcome in outcomes:
+        _whole(outcome, OUTCOME_WHOLES)
     return {**element.attrib, "specifiers": specifiers, "outcomes": outcomes}
 
 
@@ -175,6 +199,8 @@ def _odds_change(root: Element) -> dict[str, Any]:
         _code(MARKET_STATUS, market, "status")
         for outcome in market["outcomes"]:
             outcome["odds"] = _price(outcome.get("odds"))
+            for name in CHANCES & outcome.keys():
+                outcome[name] = _chance(outcome[name])
     message: dict[str, Any] = {**root.attrib, "markets": markets}
     message.pop("sport_event_status", None)
     status = root.find("sport_event_status")
@@ -201,6 +227,17 @@ def _price(text: str | None) -> Decimal | None:
         return None
     places = -int(odds.as_tuple().exponent)
     return odds.quantize(ODDS_PLACES, ROUND_DOWN) if places > ODDS_PLACES_MAX else odds
+
+
+def _chance(text: str) -> Decimal | None:
+    """Return a chance as a number, or None: what is none must not close a market."""
+    try:
+        chance = Decimal(text)
+    except ArithmeticError:
+        return None
+    if not (chance.is_finite() and 0 <= chance <= 1):
+        return None
+    return chance.quantize(CHANCE_PLACES, ROUND_DOWN)
 
 
 def _bet_stop(root: Element) -> dict[str, Any]:

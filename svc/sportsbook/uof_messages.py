@@ -29,11 +29,34 @@ Result = Annotated[int, Meta(ge=-1, le=1)]
 
 
 class OutcomeOdds(Struct, frozen=True, kw_only=True):
-    """An outcome's price; missing `active` means active."""
+    """An outcome's price; missing `active` means active.
+
+    The chances are the feed's own, without margin; None where it does not tell them.
+    """
 
     id: OutcomeId
     odds: Decimal | None = None
     active: bool = True
+    probabilities: Decimal | None = None
+    win_probabilities: Decimal | None = None
+    half_win_probabilities: Decimal | None = None
+    refund_probabilities: Decimal | None = None
+    half_lose_probabilities: Decimal | None = None
+
+    @property
+    def chances(self) -> tuple[Decimal | None, ...]:
+        """Return the chances to win, to win half, to get the stake back, to lose half.
+
+        A market without halves tells only how likely the outcome is.
+        """
+        if self.win_probabilities is None:
+            return self.probabilities, None, None, None
+        return (
+            self.win_probabilities,
+            self.half_win_probabilities,
+            self.refund_probabilities,
+            self.half_lose_probabilities,
+        )
 
 
 class MarketOdds(Struct, frozen=True, kw_only=True):
@@ -42,6 +65,7 @@ class MarketOdds(Struct, frozen=True, kw_only=True):
     id: MarketId
     specifiers: str
     status: MarketStatus = "active"
+    cashout_status: Annotated[int, Meta(ge=-2, le=1)] | None = None
     outcomes: list[OutcomeOdds] = []
 
 
@@ -55,15 +79,15 @@ class OutcomeResult(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse factors outside [0, 1] and (0, 1]."""
-        if not (_is_small(self.void_factor) and 0 <= self.void_factor <= 1):
+        if not (_is_small(self.void_factor) and self.void_factor >= 0):
             raise ValueError("void_factor must be between 0 and 1")
-        if not (_is_small(self.dead_heat_factor) and 0 < self.dead_heat_factor <= 1):
+        if not (_is_small(self.dead_heat_factor) and self.dead_heat_factor > 0):
             raise ValueError("dead_heat_factor must be above 0 and at most 1")
 
 
 def _is_small(number: Decimal) -> bool:
-    """Tell whether a factor has few places: exact fractions of huge exponents fill the memory."""
-    return number.is_finite() and number == round(number, FACTOR_PLACES_MAX)
+    """Tell whether a factor is at most 1 and short: fractions of huge exponents fill the memory."""
+    return number.is_finite() and abs(number) <= 1 and number == round(number, FACTOR_PLACES_MAX)
 
 
 class MarketResult(Struct, frozen=True, kw_only=True):
@@ -89,9 +113,15 @@ class FeedMessage(Struct, frozen=True, kw_only=True):
 
 
 class EventMessage(FeedMessage, frozen=True, kw_only=True):
-    """A message about one event; rollbacks and cancellations may come without a producer."""
+    """A message about one event."""
 
     event_id: EventId
+
+
+class LooseMessage(EventMessage, frozen=True, kw_only=True):
+    """A message about one event that may come without its producer."""
+
+    product: Product | None = None
 
 
 class SportEventStatus(Struct, frozen=True, kw_only=True):
@@ -126,13 +156,13 @@ class BetSettlement(EventMessage, frozen=True, kw_only=True):
     markets: list[MarketResult] = []
 
 
-class RollbackBetSettlement(EventMessage, frozen=True, kw_only=True):
+class RollbackBetSettlement(LooseMessage, frozen=True, kw_only=True):
     """The settlement of these markets was wrong."""
 
     markets: list[MarketRef] = []
 
 
-class BetCancel(EventMessage, frozen=True, kw_only=True):
+class BetCancel(LooseMessage, frozen=True, kw_only=True):
     """Bets on these markets that were struck in [start_time, end_time) are void."""
 
     markets: list[MarketRef] = []
@@ -140,7 +170,7 @@ class BetCancel(EventMessage, frozen=True, kw_only=True):
     end_time: Millis | None = None
 
 
-class RollbackBetCancel(EventMessage, frozen=True, kw_only=True):
+class RollbackBetCancel(LooseMessage, frozen=True, kw_only=True):
     """The cancellation with this window was wrong."""
 
     markets: list[MarketRef] = []
@@ -148,7 +178,7 @@ class RollbackBetCancel(EventMessage, frozen=True, kw_only=True):
     end_time: Millis | None = None
 
 
-class FixtureChange(EventMessage, frozen=True, kw_only=True):
+class FixtureChange(LooseMessage, frozen=True, kw_only=True):
     """The fixture changed; `start_time` is in ms since 1970."""
 
     change_type: int | None = None

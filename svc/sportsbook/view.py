@@ -92,15 +92,27 @@ async def bets(
             potential_payout=row.potential_payout,
             payout=row.payout,
             result=row.result,
-            legs=[await _leg(leg, locale, context) for leg in legs[row.bet_id]],
+            legs=[await _leg(leg, locale, context) for leg in _whole(legs[row.bet_id])],
             placed_at=row.placed_at,
             settled_at=row.settled_at,
+            lines=row.lines,
+            system_sizes=row.system_sizes,
+            each_way=row.each_way,
+            free_bet_id=row.free_bet_id,
+            cashed_out=row.cashed_out,
         )
         for row in rows
     ]
 
 
-async def _leg(leg: LegRow, locale: str, context: Context) -> Leg:
+def _whole(legs: list[LegRow]) -> list[tuple[LegRow, LegRow | None]]:
+    """Return the legs as they were on the slip, each way with their place halves."""
+    places = {leg.event_id: leg for leg in legs if leg.part == "place"}
+    return [(leg, places.get(leg.event_id)) for leg in legs if leg.part == "win"]
+
+
+async def _leg(whole: tuple[LegRow, LegRow | None], locale: str, context: Context) -> Leg:
+    leg, place = whole
     names = Names(context.localizer, locale, leg.home, leg.away)
     parts = (
         event_name(leg.home, leg.away, ""),
@@ -115,4 +127,5 @@ async def _leg(leg: LegRow, locale: str, context: Context) -> Leg:
         odds=rules.odds_text(leg.odds),
         result=leg.word,
         name=" · ".join(part for part in parts if part),
+        place=None if place is None else place.word,
     )

@@ -29,6 +29,7 @@ def balance_of(user_id: str, currency: str, money: Money) -> Balance:
         bonus=money.bonus,
         held=money.held,
         available=money.available,
+        debt=money.debt,
     )
 
 

@@ -14,12 +14,13 @@ import msgspec
 
 from svc.mesh.database import Tx
 from svc.mesh.settings import Settings
-from svc.wallet import chain, store
+from svc.wallet import chain, rules, store
 from svc.wallet.contract import AuditReport
 
 if TYPE_CHECKING:
     from svc.mesh.context import Context
 
+FORCIBLE = ", ".join(f"'{kind}'" for kind in sorted(rules.FORCIBLE))
 INVARIANTS = {
     # Money only moves: what one has, another lacks.
     "currency_does_not_sum_to_zero": """
@@ -35,7 +36,10 @@ INVARIANTS = {
                 SELECT shard, currency, contra AS name, -amount AS amount FROM entry
                 UNION ALL
                 SELECT shard, currency, account, amount FROM entry WHERE account = 'revenue'
-            ) AS leg GROUP BY shard, currency, name
+            ) AS leg WHERE name <> 'debt' GROUP BY shard, currency, name
+        ), lent AS (
+            SELECT currency, -sum(amount) AS amount FROM entry WHERE contra = 'debt'
+            GROUP BY currency
         )
         SELECT (SELECT count(*) FROM wallet FULL JOIN own USING (user_id)
             WHERE (wallet.cash, wallet.bonus, wallet.held, wallet.seq) IS DISTINCT FROM (
@@ -43,13 +47,17 @@ INVARIANTS = {
                 coalesce(own.seq, 0)))
             + (SELECT count(*) FROM house FULL JOIN house_own USING (shard, currency, name)
             WHERE balance IS DISTINCT FROM coalesce(amount, 0))
+            + (SELECT count(*) FROM account LEFT JOIN lent USING (currency)
+            WHERE name = 'debt' AND balance <> coalesce(amount, 0))
     """,
-    # A balance was never below zero, not even between two transfers that are in order now.
-    "balance_below_floor": """
-        SELECT (SELECT count(*) FROM wallet WHERE cash < held OR bonus < 0 OR held < 0)
-            + (SELECT count(*) FROM transfer
-                WHERE cash_after < held_after OR bonus_after < 0 OR held_after < 0)
-    """,
+    # A balance was never below zero, not even between two transfers that are in order now. Cash is
+    # only where money was taken by force or taken back: a recorded debt.
+    "balance_below_floor": f"""
+        SELECT (SELECT count(*) FROM wallet WHERE bonus < 0 OR held < 0)
+            + (SELECT count(*) FROM transfer WHERE bonus_after < 0 OR held_after < 0
+                OR (cash_after < held_after AND cash_change < held_change AND verb <> 'rollback'
+                    AND NOT (verb = 'deduct_balance' AND kind IN ({FORCIBLE}))))
+    """,  # noqa: S608 -- the kinds are the rules'
     "account_chain_is_broken": """
         WITH step AS (
             SELECT user_id, seq, id, cash_after, bonus_after, held_after,
@@ -75,14 +83,17 @@ INVARIANTS = {
     "entry_without_other_side": """
         SELECT count(*) FROM entry WHERE contra IS NULL
     """,
-    # At most one rollback by a unique index; it gives back exactly what was taken.
+    # At most one rollback by a unique index; it gives back exactly what was taken, of bonus money
+    # at least what was left.
     "rollback_differs_from_its_original": """
         SELECT count(*) FROM transfer AS undo JOIN transfer AS original
             ON original.id = undo.original_id
         WHERE undo.outcome = 'applied' AND (original.outcome NOT IN ('applied', 'tombstone')
             OR undo.user_id IS DISTINCT FROM original.user_id
-            OR (undo.cash_change, undo.bonus_change, undo.held_change)
-                <> (-original.cash_change, -original.bonus_change, -original.held_change))
+            OR undo.cash_change <> -original.cash_change
+            OR undo.held_change <> -original.held_change
+            OR (undo.bonus_change <> -original.bonus_change
+                AND (undo.bonus_after > 0 OR undo.bonus_change < -original.bonus_change)))
     """,
     "link_differs_from_its_transfer": """
         WITH wanted AS (

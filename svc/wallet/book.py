@@ -14,7 +14,10 @@ Outcome = Literal["applied", "no_effect", "refused", "tombstone"]
 
 
 class Money(Struct, frozen=True, gc=False):
-    """A player's balances, or a change of them, in minor units; what is held is part of cash."""
+    """A player's balances, or a change of them, in minor units; what is held is part of cash.
+
+    Cash is net of what the player owes, so a debt is cleared by whatever comes first.
+    """
 
     cash: int = 0
     bonus: int = 0
@@ -24,6 +27,11 @@ class Money(Struct, frozen=True, gc=False):
     def available(self) -> int:
         """Return the cash that is not held."""
         return self.cash - self.held
+
+    @property
+    def debt(self) -> int:
+        """Return what the player owes: the cash that is not there, below what is held."""
+        return max(0, self.held - self.cash)
 
     def __add__(self, change: "Money") -> "Money":
         """Return the balances after a change."""

@@ -27,7 +27,7 @@ from svc.mesh.types import (
 Account = Literal["cash", "bonus", "held"]
 Kind = Literal[
     "bet", "bet_payout", "bet_refund", "casino_bet", "casino_payout", "deposit", "withdrawal",
-    "refund", "bonus", "bonus_expiry", "prize", "adjustment",
+    "refund", "chargeback", "bonus", "bonus_expiry", "prize", "jackpot", "adjustment",
 ]  # fmt: skip
 """What a transfer is for; it decides which house account stands on the other side."""
 
@@ -71,6 +71,15 @@ class HoldExceeded(Refused):
     status = 422
 
 
+class InDebt(InsufficientFunds):
+    """The player owes money: no stakes and no withdrawals until deposits or winnings cleared it.
+
+    Who knows no debt may take it for what it is too: a lack of money.
+    """
+
+    name = "in-debt"
+
+
 class BalanceTooLarge(Refused):
     """The balance would be larger than a message can carry."""
 
@@ -85,7 +94,10 @@ class BalanceOf(Request, frozen=True, kw_only=True):
 
 
 class Balance(Reply, frozen=True, kw_only=True):
-    """A player's money in minor units; available = cash - held (bonus comes on top for stakes)."""
+    """A player's money in minor units; available = cash - held (bonus comes on top for stakes).
+
+    Below zero, `available` is what the player owes: then `debt` is that, above zero.
+    """
 
     user_id: Id
     currency: Currency
@@ -93,13 +105,16 @@ class Balance(Reply, frozen=True, kw_only=True):
     bonus: AmountOrZero
     held: AmountOrZero
     available: SignedAmount
+    debt: AmountOrZero = 0
 
 
-class Transfer(Request, frozen=True, kw_only=True):
+class Transfer(Request, frozen=True, kw_only=True, omit_defaults=True):
     """Move money between a player and the house; `transfer_id` is the caller's, unique for ever.
 
     `stake_transfer_id` of a credit names the deduction it belongs to: winnings are split between
-    cash and bonus in the ratio of that stake.
+    cash and bonus in the ratio of that stake. A deduction that is `forced` takes what the player
+    has not as a debt: for money that is lost already, such as a chargeback's. Stakes, withdrawals
+    and bonus money are never forced.
     """
 
     transfer_id: Id
@@ -109,6 +124,7 @@ class Transfer(Request, frozen=True, kw_only=True):
     kind: Kind
     reference: ShortText
     stake_transfer_id: Id | None = None
+    forced: bool = False
 
 
 class Receipt(Reply, frozen=True, kw_only=True):
@@ -148,11 +164,16 @@ class Release(Request, frozen=True, kw_only=True):
     hold_id: Id
 
 
-class Rollback(Request, frozen=True, kw_only=True):
-    """Undo a transfer; one that is unknown is refused for ever from now on."""
+class Rollback(Request, frozen=True, kw_only=True, omit_defaults=True):
+    """Undo a transfer; one that is unknown is refused for ever from now on.
+
+    One that is `forced` takes back a win that was spent already: what the player has not of it
+    becomes a debt. Bonus money that is gone is not owed.
+    """
 
     transfer_id: Id
     original_transfer_id: Id
+    forced: bool = False
 
 
 class EntriesOf(Request, frozen=True, kw_only=True):
@@ -212,11 +233,14 @@ class TotalsOf(Request, frozen=True, kw_only=True):
 
 
 class KindTotal(Struct, frozen=True, kw_only=True):
-    """What one kind of transfer moved for players, in minor units, signed from their side."""
+    """What one kind of transfer moved for players, in minor units, signed from their side.
+
+    A sum over all players, so beyond what one balance may be.
+    """
 
     kind: str
     currency: Currency
-    amount: SignedAmount
+    amount: int
     transfers: int
 
 
@@ -239,6 +263,7 @@ class BatchItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hold_id: Id | None = None
     original_transfer_id: Id | None = None
     stake_transfer_id: Id | None = None
+    forced: bool | None = None
 
 
 class Batch(Request, frozen=True, kw_only=True):
@@ -282,7 +307,7 @@ BALANCE_CHANGED = Event(
 MONEY_CALLERS = ("sportsbook", "payment", "casino", "gateway")
 """Who may move money by call: the three of the diagram, and the gateway's gRPC door."""
 REFUSALS = (
-    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AlreadySettled, HoldExceeded,
+    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AlreadySettled, HoldExceeded, InDebt,
     InsufficientFunds, BalanceTooLarge,
 )  # fmt: skip
 
@@ -326,7 +351,7 @@ APPLY_BATCH = Call(
 )  # fmt: skip
 TOTALS = Call(
     "rpc.wallet.v1.totals", TotalsOf, Totals, "Sum the ledger by kind, for reconciliation.",
-    callers=("reporting",), idempotent=True, deadline_ms=10_000,
+    callers=("reporting", "payment"), idempotent=True, deadline_ms=10_000,
 )  # fmt: skip
 AUDIT = Call(
     "rpc.wallet.v1.audit", Audit, AuditReport, "Check the ledger's invariants.",

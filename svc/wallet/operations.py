@@ -55,7 +55,8 @@ def of_item(item: BatchItem) -> Operation:
 def fingerprint(operation: Operation) -> bytes:
     """Return what tells one body from another: the same id with another one is a conflict.
 
-    Fields that are absent do not count, so that a field added later changes no old fingerprint.
+    Fields that are absent or as by default do not count, so that one added later changes no old
+    fingerprint.
     """
     kind = type(operation)
     if kind is Capture:

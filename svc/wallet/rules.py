@@ -2,7 +2,8 @@
 
 Pure functions: the book and one operation go in; a plan comes out, or a refusal is raised. After
 the last check of a function the plan must succeed. Cash is staked before bonus money and winnings
-follow the split of the stake; a rollback restores the recorded split.
+follow the split of the stake; a rollback restores the recorded split. Only what is forced makes a
+player owe: cash below what is held is a debt, and whatever comes to the cash clears it first.
 """
 
 from typing import Literal
@@ -19,6 +20,7 @@ from svc.wallet.contract import (
     CurrencyMismatch,
     Hold,
     HoldExceeded,
+    InDebt,
     InsufficientFunds,
     Kind,
     Receipt,
@@ -30,7 +32,7 @@ from svc.wallet.contract import (
 from svc.wallet.operations import Credit, Deduct, Operation
 
 House = Literal[
-    "bets_in_play", "revenue", "casino", "provider_clearing", "promotions", "prizes",
+    "bets_in_play", "revenue", "casino", "provider_clearing", "promotions", "prizes", "jackpots",
     "adjustments", "holds",
 ]  # fmt: skip
 HOUSE_OF: dict[Kind, House] = {
@@ -42,17 +44,26 @@ HOUSE_OF: dict[Kind, House] = {
     "deposit": "provider_clearing",
     "withdrawal": "provider_clearing",
     "refund": "provider_clearing",
+    "chargeback": "provider_clearing",
     "bonus": "promotions",
     "bonus_expiry": "promotions",
     "prize": "prizes",
+    "jackpot": "jackpots",
     "adjustment": "adjustments",
 }
 """The house account that stands on the other side of a player's money, by kind of transfer."""
 STAKES: frozenset[Kind] = frozenset({"bet", "casino_bet"})
 """Only stakes may use bonus money: a withdrawal or a refund never does."""
+NOT_IN_DEBT: frozenset[Kind] = STAKES | frozenset[Kind]({"withdrawal", "refund"})
+"""What a player who owes money may not do (Marathonbet's terms 1.14.2): play and take money out."""
+FORCIBLE: frozenset[Kind] = frozenset({
+    "chargeback", "refund", "bet_payout", "bet_refund", "casino_payout", "prize", "jackpot",
+    "adjustment",
+})  # fmt: skip
+"""Deductions that may make a player owe: money that has left already, or was paid by mistake."""
 
 PRECEDENCE: tuple[type[Refused], ...] = (
-    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AlreadySettled, HoldExceeded,
+    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AlreadySettled, HoldExceeded, InDebt,
     InsufficientFunds, BalanceTooLarge,
 )  # fmt: skip
 """Every refusal there is, in the order in which they are looked for."""
@@ -179,12 +190,19 @@ def _deduct(operation: Deduct, book: Book) -> Plan:
     if operation.kind == "bonus_expiry":
         # What was staked or converted meanwhile stays with the player.
         change = Money(bonus=-min(amount, money.bonus))
+    elif operation.forced and operation.kind in FORCIBLE:
+        change = Money(cash=-amount)
+        _check_size(money + change)
     else:
-        cash = min(amount, money.available)
+        free = money.available
+        if free < 0:
+            _check_debt(operation.kind, money)
+            free = 0
+        cash = min(amount, free)
         bonus = amount - cash
         spendable = money.bonus if operation.kind in STAKES else 0
         if bonus > spendable:
-            raise InsufficientFunds(f"{amount} needed, {money.available + spendable} available")
+            raise InsufficientFunds(f"{amount} needed, {free + spendable} available")
         change = Money(cash=-cash, bonus=-bonus)
     stake_decided = operation.kind == "bet" and book.credits_left(operation.transfer_id)
     return Plan(
@@ -221,6 +239,8 @@ def _hold(operation: Hold, book: Book) -> Plan:
     if operation.hold_id in book.holds:
         raise TransferConflict("this hold id was used before")
     wallet = _wallet(operation, book)
+    if wallet.money.debt:
+        raise InDebt(f"{wallet.money.debt} owed: a deposit clears it")
     if operation.amount > wallet.money.available:
         raise InsufficientFunds(f"{operation.amount} needed, {wallet.money.available} available")
     return Plan(
@@ -262,15 +282,18 @@ def _rollback(operation: Rollback, book: Book) -> Plan:
     if original.outcome != "applied" or original.transfer_id in book.undone:
         return Plan(outcome="no_effect")
     _check_undoable(original, book)
-    after = book.wallets[original.user_id or ""].money + -original.change
-    if after.available < 0 or after.bonus < 0:
+    money, change = book.wallets[original.user_id or ""].money, -original.change
+    if operation.forced and money.bonus + change.bonus < 0:
+        change = Money(change.cash, -money.bonus, change.held)
+    after = money + change
+    if after.bonus < 0 or (after.available < min(0, money.available) and not operation.forced):
         raise InsufficientFunds("the money of this transfer was spent meanwhile")
     _check_size(after)
     stake = book.records.get(original.stake_id) if original.stake_id else None
     return Plan(
         kind=original.kind,
         reference=original.reference,
-        change=-original.change,
+        change=change,
         hold_id=original.hold_id,
         stake_id=original.stake_id,
         won_from_play=-_in_play(stake, book, credits_left=1),
@@ -321,8 +344,13 @@ def _check_undoable(original: Record, book: Book) -> None:
         raise AlreadySettled("this stake was settled: roll its credits back first")
 
 
+def _check_debt(kind: Kind, money: Money) -> None:
+    if kind in NOT_IN_DEBT:
+        raise InDebt(f"{money.debt} owed: a deposit clears it")
+
+
 def _check_size(after: Money) -> None:
-    if after.cash > AMOUNT_MAX or after.bonus > AMOUNT_MAX:
+    if after.cash > AMOUNT_MAX or after.bonus > AMOUNT_MAX or after.available < -AMOUNT_MAX:
         raise BalanceTooLarge(f"no balance may pass {AMOUNT_MAX}")
 
 

@@ -305,7 +305,7 @@ async def credit_prize(event: CloudEvent[gaming.PrizeAwarded], _: Tx, context: C
             user_id=prize.user_id,
             amount=prize.amount,
             currency=prize.currency,
-            kind="prize",
+            kind="jackpot" if prize.kind == "jackpot" else "prize",
             reference=prize.award_id,
         ),
     )

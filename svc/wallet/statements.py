@@ -100,15 +100,19 @@ def _entry_id(transfer_id: object, account: str) -> str:
 
 
 async def totals(tx: Tx, since: datetime, until: datetime) -> list[KindTotal]:
-    """Return what each kind of transfer moved for players in [since, until), rollbacks netted."""
+    """Return what each kind of transfer moved for players in [since, until), rollbacks netted.
+
+    A jackpot is a prize here, as it is in the events that the sums are compared with.
+    """
     rows = await tx.fetch(
         """
-        SELECT kind, currency, sum(cash_change + bonus_change)::bigint, count(*)
-        FROM transfer
+        SELECT told.kind, currency, sum(cash_change + bonus_change)::bigint, count(*)
+        FROM transfer CROSS JOIN LATERAL (
+            SELECT CASE kind WHEN 'jackpot' THEN 'prize' ELSE kind END AS kind) AS told
         WHERE decided_at >= $1 AND decided_at < $2 AND outcome = 'applied'
             AND (cash_change <> 0 OR bonus_change <> 0)
-        GROUP BY kind, currency
-        ORDER BY kind, currency
+        GROUP BY told.kind, currency
+        ORDER BY told.kind, currency
         """,
         since,
         until,

@@ -47,7 +47,9 @@ def subjects() -> list[str]:
             found |= {
                 f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}",
                 f"$JS.ACK.{stream}.{name}.1.1.1.1.0",
-                f"dead.{name}.{topic}",
+                f"dead.{name}.{topic}.1",
+                f"$JS.API.DIRECT.GET.DEAD.dead.{name}.{topic}.1",
+                f"rpc.mesh.v1.{name}.dead_list",
                 f"$JS.API.CONSUMER.CREATE.{stream}.{name}",
             }
     found |= {"$JS.API.STREAM.PURGE.WALLET", "$JS.API.STREAM.DELETE.WALLET", "$SRV.PING"}
@@ -163,6 +165,8 @@ def test_declared_subjects_are_what_the_permissions_hold() -> None:
         calls = {subject for subject in permissions.publish if subject.startswith("rpc.")}
         events = {subject for subject in permissions.publish if ".events." in subject}
         answers = {s for s in permissions.subscribe if s.startswith("rpc.")}
+        if service.hears_events:
+            answers.remove(f"rpc.mesh.v1.{service.name}.* {service.name}")  # for operators
         assert calls == {call.subject for call in service.calls}
         assert events == {event.subject for event in service.may_publish().values()}
         assert answers == {f"{call.subject} {service.name}" for call in service.contract.answers}

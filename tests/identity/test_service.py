@@ -30,6 +30,7 @@ from tests.support.platform import Platform
 async def running(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARGON2_MEMORY_KIB", "64")
     monkeypatch.setenv("ARGON2_TIME_COST", "1")
+    monkeypatch.setenv("EXCLUSION_CONFIRMED_BY", "none")
     await services("identity")
 
 

@@ -5,6 +5,7 @@ keys and databases exist for those; nothing else of the real ones is here.
 """
 
 import asyncio
+import itertools
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -62,6 +63,8 @@ def call(
     )  # fmt: skip
 
 
+NUMBERS = itertools.count(1)
+"""Numbers of events, none twice in a run."""
 ECHO = call("echo")
 NARROW = call("narrow", workers=1)
 REFUSE = call("refuse")

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from svc.mesh import letters
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Undeclared
+from svc.mesh.letters import Letter
 from svc.mesh.wire import encode
 from svc.platform import streams
-from tests.mesh.pair import HAPPENED, NEVER_DECLARED, Happened, Pair
-
-numbers = iter(range(1, 1_000_000))
+from tests.mesh.pair import HAPPENED, NEVER_DECLARED, NUMBERS, Happened, Pair
 
 
 async def until(check: Callable[[], Awaitable[Any]], within_s: float = 15.0) -> Any:
@@ -26,7 +26,7 @@ async def until(check: Callable[[], Awaitable[Any]], within_s: float = 15.0) -> 
 
 async def say(pair: Pair, mood: str = "good", *, event_id: str | None = None) -> int:
     """Publish an event through the outbox and return its number."""
-    number = next(numbers)
+    number = next(NUMBERS)
     async with pair.answering.context().transaction() as tx:
         await tx.publish(
             HAPPENED, Happened(number=number, mood=mood), subject=str(number), event_id=event_id
@@ -34,16 +34,13 @@ async def say(pair: Pair, mood: str = "good", *, event_id: str | None = None) ->
     return number
 
 
-async def dead_letters(pair: Pair) -> list[dict[str, str]]:
-    """Return the headers of all parked events."""
+async def dead_letters(pair: Pair, holds: str) -> list[Letter]:
+    """Return the parked events whose body holds a text."""
     connection = await streams.connect(pair.installation, "operator")
     try:
-        jetstream = connection.jetstream()
-        last = (await jetstream.stream_info("DEAD")).state.last_seq
-        return [
-            (await jetstream.get_msg("DEAD", sequence)).headers or {}
-            for sequence in range(1, last + 1)
-        ]
+        found, _ = await letters.listed(connection)
+        whole = [await letters.read(connection, letter.id) for letter in found]
+        return [letter for letter in whole if holds in letter.body]
     finally:
         await connection.close()
 
@@ -58,7 +55,7 @@ async def test_an_event_that_was_committed_takes_effect(pair: Pair) -> None:
 
 
 async def test_an_event_of_a_transaction_that_was_rolled_back_never_leaves(pair: Pair) -> None:
-    number = next(numbers)
+    number = next(NUMBERS)
 
     async def publish_and_fail() -> None:
         async with pair.answering.context().transaction() as tx:
@@ -78,7 +75,7 @@ async def test_an_event_of_a_transaction_that_was_rolled_back_never_leaves(pair:
 
 
 async def test_events_of_one_aggregate_take_effect_in_their_order(pair: Pair) -> None:
-    sent = [next(numbers) for _ in range(50)]
+    sent = [next(NUMBERS) for _ in range(50)]
     for number in sent:
         async with pair.answering.context().transaction() as tx:
             await tx.publish(HAPPENED, Happened(number=number), subject="one aggregate")
@@ -127,7 +124,8 @@ async def test_a_refused_event_is_parked_at_once_with_its_cause(pair: Pair) -> N
     number = await say(pair, "refused")
 
     async def parked() -> bool:
-        return any("rule forbids" in found["Dead-Cause"] for found in await dead_letters(pair))
+        letters = await dead_letters(pair, f'"number":{number},')
+        return any("rule forbids" in found.cause for found in letters)
 
     await until(parked)
     assert pair.memory.attempts.count(number) == 1
@@ -144,13 +142,14 @@ async def test_a_poison_event_is_parked_after_its_attempts_and_holds_up_nobody(
     async def took_effect() -> bool:
         return healthy in await pair.effects()
 
-    async def parked() -> list[dict[str, str]]:
-        return [f for f in await dead_letters(pair) if "cannot be worked on" in f["Dead-Cause"]]
+    async def parked() -> list[Letter]:
+        letters = await dead_letters(pair, f'"number":{number},')
+        return [letter for letter in letters if "cannot be worked on" in letter.cause]
 
     await until(took_effect)
-    letters = await until(parked)
-    assert letters[-1]["Dead-Attempts"] == "6"
-    assert letters[-1]["Dead-Stream"] == "WALLET"
+    parked_ones = await until(parked)
+    assert parked_ones[-1].attempts == 6
+    assert parked_ones[-1].stream == "WALLET"
     assert pair.memory.attempts.count(number) == 6
     assert number not in await pair.effects()
 
@@ -159,7 +158,8 @@ async def test_what_is_no_event_at_all_is_parked(pair: Pair) -> None:
     await pair.answering.publish_now(HAPPENED.subject, b"not json", new_id())
 
     async def parked() -> bool:
-        return any("not a CloudEvent" in found["Dead-Cause"] for found in await dead_letters(pair))
+        letters = await dead_letters(pair, "not json")
+        return any("not a CloudEvent" in found.cause for found in letters)
 
     await until(parked)
 

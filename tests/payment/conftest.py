@@ -1,5 +1,6 @@
 """The provider as its own program on real HTTP, and a relay that hands its webhooks on."""
 
+import os
 from collections.abc import AsyncGenerator
 
 import httpx
@@ -16,6 +17,9 @@ from svc.payment.contract import RECEIVE_WEBHOOK
 from tests.payment.support import Shop
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+
+PATIENCE_MS = "600"
+"""So long payment waits for an answer here: lost answers are many in these tests."""
 
 
 def relay(operator: Operator) -> Litestar:
@@ -39,6 +43,7 @@ def relay(operator: Operator) -> Litestar:
 async def provider_client(
     platform: Platform, operator: Operator
 ) -> AsyncGenerator[httpx.AsyncClient]:
+    os.environ["PAYMENT_PROVIDER_TIMEOUT_MS"] = PATIENCE_MS
     url = httpx.URL(platform.settings["PAYMENT_PROVIDER_URL"])
     assert url.port is not None
     async with running(relay(operator)) as relay_url:

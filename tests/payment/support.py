@@ -160,22 +160,42 @@ class Shop:
         assert row is not None
         return dict(row)
 
-    async def sweep(self) -> None:
-        """Let the job come due, with everything that waits looked at now."""
+    async def sweep(self, job: str = "sweep-payments") -> None:
+        """Let a job come due, with everything that waits looked at now."""
         async with self.platform.database("payment") as database:
-            for table in ("deposits", "withdrawals", "refunds"):
+            for table in ("deposits", "withdrawals", "refunds", "disputes"):
                 await database.execute(f"UPDATE {table} SET next_try_at = '2000-01-01'")  # noqa: S608 -- literals
         await self.operator.publish(
             scheduler.JOB_DUE,
             scheduler.JobDue(
                 service="payment",
-                name="sweep-payments",
+                name=job,
                 key="",
                 due_at=datetime.fromisoformat("2026-01-01T00:00:00+00:00"),
                 payload={},
             ),
-            subject="payment.sweep-payments",
+            subject=f"payment.{job}",
         )
+
+    async def provider_id(self, deposit_id: str) -> str:
+        """Return a deposit's payment at the provider."""
+        return str((await self.row("deposits", "deposit_id", deposit_id))["provider_id"])
+
+    async def charge_back(self, deposit_id: str, **more: object) -> str:
+        """Let the player's bank take a deposit back; return the provider's dispute."""
+        payment = await self.provider_id(deposit_id)
+        answer = await self.provider.post(
+            "/simulate/dispute", json={"payment_intent": payment, **more}
+        )
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
+    async def decide(self, dispute: str, status: str) -> None:
+        """Let the bank decide a dispute."""
+        answer = await self.provider.post(
+            f"/simulate/dispute/{dispute}/close", json={"status": status}
+        )
+        answer.raise_for_status()
 
     async def webhook(
         self, kind: str, thing: dict[str, Any], *, secret: str = "", age_s: int = 0, event: str = ""

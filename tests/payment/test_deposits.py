@@ -16,14 +16,13 @@ from svc.payment.contract import (
     GET_DEPOSIT,
     PAYMENT_FAILED,
     PAYMENT_SUCCESS,
-    PENDING,
     BadSignature,
     CurrencyMismatch,
     DepositOf,
     LimitExceeded,
-    PendingPayments,
     SelfExcluded,
 )
+from svc.payment.contract_reports import PENDING, PendingPayments
 from tests.payment.support import Shop, until
 
 
@@ -162,7 +161,7 @@ async def test_an_answer_that_never_comes_is_asked_for_again_with_the_same_key(
     shop: Shop,
 ) -> None:
     user = await shop.player()
-    await shop.faults(timeout_after_success=1, drop=True)
+    await shop.faults(timeout_after_success=2, drop=True)
     asked = await shop.deposit(user, 900)
     assert asked.status == "pending"
     assert (await shop.row("deposits", "deposit_id", asked.deposit_id))["provider_id"] is None
@@ -173,7 +172,7 @@ async def test_an_answer_that_never_comes_is_asked_for_again_with_the_same_key(
 
 async def test_a_provider_that_is_down_gets_the_deposit_later(shop: Shop) -> None:
     user = await shop.player()
-    await shop.faults(error_5xx=1)
+    await shop.faults(error_5xx=2)
     assert (await shop.deposit(user, 900)).status == "pending"
     await shop.sweep()
     await shop.has(user, cash=900)
@@ -263,16 +262,34 @@ async def test_webhooks_in_any_order_end_the_same(shop: Shop, order: tuple[str, 
     await shop.has(user, cash=0)
 
 
+async def test_of_a_deposit_that_was_captured_in_part_that_part_is_credited(shop: Shop) -> None:
+    user = await shop.player()
+    asked = await shop.deposit(user, 100, method="card_3ds")
+    intent = await intent_of(shop, asked.deposit_id)
+    paid = intent | {"status": "succeeded", "amount_received": 60}
+    await shop.webhook("payment_intent.succeeded", paid)
+    await shop.has(user, cash=60)
+    found = await shop.deposit_is(user, asked.deposit_id, "succeeded")
+    assert (found.amount, found.received) == (100, 60)
+    event = await shop.operator.heard(PAYMENT_SUCCESS, lambda data: data.user_id == user)
+    assert event.data.amount == 60
+    charge = {"id": f"ch_{new_id()}", "payment_intent": intent["id"], "amount_refunded": 60}
+    await shop.webhook("charge.refunded", charge)
+    await shop.sweep()
+    await shop.deposit_is(user, asked.deposit_id, "refunded")
+    await shop.has(user, cash=0)
+
+
 async def test_a_deposit_paid_in_another_amount_is_flagged_and_not_credited(shop: Shop) -> None:
     user = await shop.player()
     before = await shop.operator.call(PENDING, PendingPayments())
     asked = await shop.deposit(user, 100, method="card_3ds")
     intent = await intent_of(shop, asked.deposit_id)
     await shop.webhook(
-        "payment_intent.succeeded", intent | {"status": "succeeded", "amount_received": 99}
+        "payment_intent.succeeded", intent | {"status": "succeeded", "amount_received": 101}
     )
     row = await shop.row("deposits", "deposit_id", asked.deposit_id)
-    assert (row["status"], row["flag"]) == ("pending", "paid 99 EUR")
+    assert (row["status"], row["flag"]) == ("pending", "paid 101 EUR")
     after = await shop.operator.call(PENDING, PendingPayments())
     assert after.flagged == before.flagged + 1
     assert (await shop.balance(user)).cash == 0

@@ -146,7 +146,7 @@ async def test_a_capture_that_was_not_made_is_made_by_the_sweep(shop: Shop) -> N
 
 async def test_a_payout_whose_answer_is_lost_is_not_made_twice(shop: Shop) -> None:
     user = await shop.rich_player(1_000)
-    await shop.faults(timeout_after_success=1)
+    await shop.faults(timeout_after_success=2)
     asked = await shop.withdraw(user, 300)
     await shop.sweep()
     await shop.withdrawal_is(user, asked.withdrawal_id, "paid")
@@ -165,7 +165,7 @@ async def test_a_provider_that_is_down_gets_the_payout_later_and_nobody_can_canc
     shop: Shop,
 ) -> None:
     user = await shop.rich_player(1_000)
-    await shop.faults(error_5xx=1)
+    await shop.faults(error_5xx=2)
     asked = await shop.withdraw(user, 300)
     assert asked.status == "pending"
     mine = WithdrawalOf(user_id=user, withdrawal_id=asked.withdrawal_id)

@@ -28,6 +28,11 @@ async def send(operator: Operator, body: str | bytes, token: str | None = None) 
     )
 
 
+def _replayed(request_id: int | None) -> str:
+    """Return the attribute that a recovery adds to what it sends again."""
+    return "" if request_id is None else f' request_id="{request_id}"'
+
+
 class Match:
     """One event, with an id that no other test has."""
 
@@ -74,24 +79,42 @@ class Match:
         specifiers: str = "",
         certainty: int = 2,
         at_ms: int | None = None,
+        request_id: int | None = None,
     ) -> None:
         """Settle outcomes, each given by its attributes such as `result="1" void_factor="0.5"`."""
         rows = "".join(f'<outcome id="{name}" {told}/>' for name, told in outcomes.items())
+        head = self.head(at_ms=at_ms) + _replayed(request_id)
         await send(
             self.operator,
-            f'<bet_settlement {self.head(at_ms=at_ms)} certainty="{certainty}"><outcomes>'
+            f'<bet_settlement {head} certainty="{certainty}"><outcomes>'
             f'<market id="{market}" specifiers="{specifiers}">{rows}</market>'
             "</outcomes></bet_settlement>",
         )
 
+    async def roll_back(
+        self, *, market: int = 1, at_ms: int | None = None, request_id: int | None = None
+    ) -> None:
+        """Take the results of a market back."""
+        head = self.head(at_ms=at_ms) + _replayed(request_id)
+        name = "rollback_bet_settlement"
+        await send(self.operator, f'<{name} {head}><market id="{market}"/></{name}>')
+
     async def cancel(
         self, *, start: int | None = None, end: int | None = None, market: int = 1
     ) -> None:
+        await self._window("bet_cancel", start, end, market)
+
+    async def undo_cancel(
+        self, *, start: int | None = None, end: int | None = None, market: int = 1
+    ) -> None:
+        await self._window("rollback_bet_cancel", start, end, market)
+
+    async def _window(self, name: str, start: int | None, end: int | None, market: int) -> None:
         window = "" if start is None else f' start_time="{start}"'
         window += "" if end is None else f' end_time="{end}"'
         await send(
             self.operator,
-            f'<bet_cancel {self.head()}{window}><market id="{market}"/></bet_cancel>',
+            f'<{name} {self.head()}{window}><market id="{market}"/></{name}>',
         )
 
     async def fixture(self, starts_at: str, home: str = "Rovers", away: str = "Wanderers") -> None:

@@ -219,22 +219,6 @@ async def test_a_message_that_comes_again_is_stored_once(
     assert await stored(platform, match) == [("odds_change", "applied")]
 
 
-async def test_what_cannot_be_undone_yet_is_kept(
-    match: Match, operator: Operator, platform: Platform
-) -> None:
-    await send(
-        operator,
-        f'<rollback_bet_settlement {match.head()}><market id="1"/></rollback_bet_settlement>',
-    )
-    await send(
-        operator, f'<rollback_bet_cancel {match.head()}><market id="1"/></rollback_bet_cancel>'
-    )
-    assert await stored(platform, match) == [
-        ("rollback_bet_settlement", "kept"),
-        ("rollback_bet_cancel", "kept"),
-    ]
-
-
 async def test_a_message_that_was_stored_but_not_finished_is_finished_by_the_job(
     match: Match, operator: Operator, platform: Platform
 ) -> None:
@@ -265,11 +249,15 @@ async def test_the_last_heartbeat_of_a_producer_is_known(
 ) -> None:
     assert match
     at_ms = now_ms()
-    await send(operator, f'<alive product="14" timestamp="{at_ms}" subscribed="1"/>')
-    await send(operator, f'<alive product="14" timestamp="{at_ms - 5000}" subscribed="0"/>')
+    for late in (0, -5_000, -60_000, 60_000):
+        subscribed = 1 if late == 0 else 0
+        await send(
+            operator,
+            f'<alive product="16" timestamp="{at_ms + late}" subscribed="{subscribed}"/>',
+        )
     async with platform.database("sportsbook") as database:
         row = await database.fetchrow(
-            "SELECT alive_ms, subscribed FROM producer WHERE producer = 14"
+            "SELECT alive_ms, subscribed FROM producer WHERE producer = 16"
         )
     assert row is not None
     assert tuple(row) == (at_ms, True)

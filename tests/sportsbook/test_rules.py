@@ -1,142 +1,26 @@
-"""What legs and bets are worth, as tables: published answers wherever there are any."""
+"""What a slip may be, which price holds and how much may be staked, as tables."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from fractions import Fraction
 
 import msgspec
 import pytest
-from hypothesis import given, strategies as st
-from odds_tools import accumulator_payout
 
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Invalid
-from svc.sportsbook import rules
+from svc.sportsbook import rules, rules_settlement
 from svc.sportsbook.contract import (
-    LegResult,
+    LimitExceeded,
     MarketClosed,
     OddsChanged,
     OddsPolicy,
     PlaceBet,
     Selection,
 )
-from svc.sportsbook.rules import Limits, Offer
+from svc.sportsbook.rules import Offer
+from svc.sportsbook.rules_settlement import Terms
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
-LIMITS = Limits(stake_min=10, stake_max=1_000_000, payout_max=1_000_000)
-DOWN = Limits(stake_min=10, stake_max=1_000_000, payout_max=1_000_000, rounding="down")
-
-
-@dataclass(frozen=True)
-class Leg:
-    """A leg as a row of a table: odds, result, void factor, dead heat factor."""
-
-    odds: str
-    result: int
-    void: str = "0"
-    dead_heat: str = "1"
-
-    def factor(self) -> Fraction:
-        return rules.leg_factor(
-            Decimal(self.odds), self.result, Decimal(self.void), Decimal(self.dead_heat)
-        )
-
-
-PAYOUTS = [
-    pytest.param([Leg("5.5", 1)], 10_000, 55_000, 55_000, id="9/2 won (Wikipedia)"),
-    pytest.param([Leg("2.00", 0)], 1000, 0, 0, id="lost"),
-    pytest.param([Leg("1.85", 0, "1")], 1234, 1234, 1234, id="void by the feed"),
-    pytest.param([Leg("1.90", 1, "0.5")], 1000, 1450, 1450, id="half won"),
-    pytest.param([Leg("1.90", 0, "0.5")], 1000, 500, 500, id="half lost"),
-    pytest.param([Leg("11", 1, "0", "0.5")], 1000, 5500, 5500, id="10/1 dead heat (Betfair)"),
-    pytest.param([Leg("5.0", 1, "0", "0.5")], 1000, 2500, 2500, id="4/1 dead heat (racing)"),
-    pytest.param([Leg("2.50", 1, "0", "0.5")], 5000, 6250, 6250, id="dead heat (DraftKings)"),
-    pytest.param([Leg("5.00", 1, "0", "0.3333")], 10_000, 16_665, 16_665, id="third as sent"),
-    pytest.param(
-        [Leg("2.5", 1), Leg("2.0", 1), Leg("2.25", 1)], 2000, 22_500, 22_500, id="treble won"
-    ),
-    pytest.param([Leg("2.5", 1), Leg("2.0", 0), Leg("2.25", 1)], 2000, 0, 0, id="treble lost"),
-    pytest.param([Leg("2.5", 1, "1"), Leg("2", 0, "1")], 2000, 2000, 2000, id="all void"),
-    pytest.param([Leg("1.90", 0, "0.5"), Leg("2.00", 1)], 1000, 1000, 1000, id="half lost x won"),
-    pytest.param([Leg("67.0", 1, "0", "0.5")], 250, 8375, 8375, id="67.0 dead heat"),
-    pytest.param([Leg("1.333", 1)], 333, 444, 443, id="rounding"),
-    pytest.param([Leg("1.25", 1)], 50, 63, 62, id="a tie rounds up"),
-    pytest.param([Leg("2.0", 1)] * 20, 1000, 1_000_000, 1_000_000, id="capped"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("legs", "stake", "half_up", "down"), PAYOUTS)
-def test_a_bet_pays_the_stake_times_its_legs_rounded_once(
-    legs: list[Leg], stake: int, half_up: int, down: int
-) -> None:
-    factors = [leg.factor() for leg in legs]
-    assert rules.bet_return(stake, factors, LIMITS) == half_up
-    assert rules.bet_return(stake, factors, DOWN) == down
-
-
-def test_an_exact_third_of_a_dead_heat_is_not_lost_on_the_way() -> None:
-    assert rules.bet_return(10_000, [Fraction(5) / 3], LIMITS) == 16_667
-
-
-@given(
-    legs=st.lists(
-        st.tuples(st.integers(101, 900), st.sampled_from(["win", "lose", "void"])),
-        min_size=2,
-        max_size=5,
-    ),
-    stake=st.integers(1, 100_000),
-)
-def test_accumulators_pay_what_another_library_says(
-    legs: list[tuple[int, str]], stake: int
-) -> None:
-    uncapped = Limits(stake_min=1, stake_max=10**9, payout_max=10**15)
-    factors = [
-        Leg(str(Decimal(odds) / 100), int(result == "win"), str(int(result == "void"))).factor()
-        for odds, result in legs
-    ]
-    expected = accumulator_payout(stake, [odds / 100 for odds, _ in legs], [how for _, how in legs])
-    assert abs(rules.bet_return(stake, factors, uncapped) - expected) <= 0.5 + expected * 1e-9
-
-
-@pytest.mark.parametrize(
-    ("result", "void", "word"),
-    [
-        (1, "0", "won"),
-        (1, "0.0", "won"),
-        (0, "0", "lost"),
-        (1, "0.5", "half_won"),
-        (0, "0.5", "half_lost"),
-        (0, "1", "void"),
-        (1, "1.0", "void"),
-        (-1, "0", "open"),
-    ],
-)
-def test_the_word_for_a_leg_follows_result_and_void_factor(
-    result: int, void: str, word: LegResult
-) -> None:
-    assert rules.leg_result(result, Decimal(void)) == word
-
-
-@pytest.mark.parametrize(
-    ("legs", "decided", "result"),
-    [
-        (["won"], True, "won"),
-        (["open"], False, None),
-        (["won", "open"], False, None),
-        (["lost", "open"], True, "lost"),
-        (["won", "void"], True, "won"),
-        (["void", "void"], True, "void"),
-        (["half_won", "won"], True, "partial"),
-        (["half_lost"], True, "partial"),
-    ],
-)
-def test_a_bet_is_decided_by_its_last_leg_or_by_the_first_that_is_lost(
-    legs: list[LegResult], decided: bool, result: str | None
-) -> None:
-    assert rules.decided(legs) is decided
-    if decided:
-        assert rules.bet_result(legs) == result
 
 
 @pytest.mark.parametrize(
@@ -186,19 +70,32 @@ def test_odds_are_shown_with_two_places_or_as_many_as_they_need(odds: str, text:
     assert rules.odds_text(Decimal(odds)) == text
 
 
+def all_won(stake: int, odds: list[Decimal]) -> tuple[Decimal, int]:
+    terms = Terms(unit_stake=stake, stake=stake, sizes=(len(odds),), payout_max=1_000_000)
+    exact = rules_settlement.all_won(terms, odds)
+    return rules.bet_odds(exact, stake), rules_settlement.paid(exact, terms)
+
+
 def test_the_odds_of_an_accumulator_are_cut_for_show_but_not_for_money() -> None:
     odds = [Decimal("1.333"), Decimal("1.777"), Decimal("1.919")]
-    assert rules.odds_text(rules.total_odds(odds)) == "4.545613"
-    assert rules.potential_payout(100_000, odds, LIMITS) == 454_561
+    shown, payout = all_won(100_000, odds)
+    assert (rules.odds_text(shown), payout) == ("4.545613", 454_561)
 
 
 def test_the_odds_of_the_longest_accumulator_can_be_written() -> None:
-    assert (
-        rules.odds_text(rules.total_odds([Decimal("13.00")] * 20)) == "19004963774880799438801.00"
-    )
-    highest = [Decimal("999999.999999")] * 20
-    assert len(rules.odds_text(rules.total_odds(highest)).partition(".")[0]) == 120
-    assert rules.potential_payout(100_000, highest, LIMITS) == LIMITS.payout_max
+    shown, _ = all_won(1000, [Decimal("13.00")] * 20)
+    assert rules.odds_text(shown) == "19004963774880799438801.00"
+    highest, payout = all_won(100_000, [Decimal("999999.999999")] * 20)
+    assert len(rules.odds_text(highest).partition(".")[0]) == 120
+    assert payout == 1_000_000
+
+
+def test_more_risk_than_an_outcome_may_carry_is_refused_with_the_stake_that_it_may() -> None:
+    wanted = slip("single", "a")
+    rules.check_exposure(100, 900, wanted, 100, 1000)
+    with pytest.raises(LimitExceeded) as refused:
+        rules.check_exposure(100, 975, wanted, 100, 1000)
+    assert refused.value.members["alternative_stake"] == 25
 
 
 OPEN = Offer(
@@ -269,17 +166,25 @@ def slip(kind: str, *events: str, **fields: object) -> PlaceBet:
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        (slip("system", "a", "b", "c", system_sizes=[2]), "system bets are not offered yet"),
-        (slip("single", "a", each_way=True), "each-way bets are not offered yet"),
+        (slip("single", "a", each_way=True), "no each-way betting on market 1"),
         (slip("single", "a", "b"), "one selection"),
         (slip("accumulator", "a"), "two selections"),
         (slip("accumulator", "a", "b", "a"), "different events"),
+        (slip("system", "a", "b", "a", system_sizes=[2]), "different events"),
         (slip("single", "a", system_sizes=[1]), "system_sizes"),
     ],
 )
 def test_a_slip_that_is_no_bet_is_refused_with_the_reason(bad: PlaceBet, why: str) -> None:
     with pytest.raises(Invalid, match=why):
         rules.checked_slip(bad)
+
+
+def test_the_stake_of_a_slip_is_for_each_line_and_half() -> None:
+    trixie = rules.checked_slip(slip("system", "a", "b", "c", system="trixie"))
+    assert (trixie.sizes, trixie.lines, trixie.stake) == ((2, 3), 4, 400)
+    placed = slip("single", "a", each_way=True)
+    runner = msgspec.structs.replace(placed.selections[0], market_id=1110)
+    assert rules.checked_slip(msgspec.structs.replace(placed, selections=[runner])).stake == 200
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from svc.sportsbook.contract import BET_CANCELLED, BET_SETTLED, LIST_BETS, BetsO
 from tests.sportsbook.match import Match
 from tests.sportsbook.players import Player
 from tests.support.mesh import Operator
-from tests.support.platform import Platform
 
 
 @pytest.mark.parametrize(
@@ -169,20 +168,3 @@ async def test_a_bet_that_meets_its_settlement_is_either_refused_or_settled(
     assert {bet.bet_id for bet in page.items} == set(struck)
     assert {(bet.status, bet.payout) for bet in page.items} == {("settled", 25)}
     await player.gets_to(10_000 + 15 * len(struck))
-
-
-async def test_results_that_differ_after_the_payout_are_kept_and_change_nothing(
-    match: Match, player: Player, platform: Platform
-) -> None:
-    await match.odds()
-    placed = await player.bets(match.leg())
-    await match.settle({"1": 'result="1"'})
-    await match.settle({"1": 'result="0"'})
-    await match.cancel()
-    assert (await player.bet(placed.bet_id)).payout == 2500
-    async with platform.database("sportsbook") as database:
-        rows = await database.fetch(
-            "SELECT status FROM feed_message WHERE event_id = $1 ORDER BY message_id",
-            match.event_id,
-        )
-    assert [row["status"] for row in rows] == ["applied", "applied", "kept", "kept"]

@@ -30,6 +30,8 @@ class Player:
         transfer_id: str | None = None,
         stake: str | None = None,
         currency: str | None = None,
+        *,
+        forced: bool = False,
     ) -> Transfer:
         """Return a transfer's body, under a new id if none is given."""
         return Transfer(
@@ -40,6 +42,7 @@ class Player:
             kind=kind,
             reference="test",
             stake_transfer_id=stake,
+            forced=forced,
         )
 
     async def take(
@@ -93,10 +96,12 @@ class Player:
         request = wallet.Release(transfer_id=transfer_id or new_id(), hold_id=hold_id)
         return await self.operator.call(wallet.RELEASE, request)
 
-    async def rollback(self, original: str, transfer_id: str | None = None) -> Receipt:
+    async def rollback(
+        self, original: str, transfer_id: str | None = None, *, forced: bool = False
+    ) -> Receipt:
         """Roll a transfer back."""
         request = wallet.Rollback(
-            transfer_id=transfer_id or new_id(), original_transfer_id=original
+            transfer_id=transfer_id or new_id(), original_transfer_id=original, forced=forced
         )
         return await self.operator.call(wallet.ROLLBACK, request)
 

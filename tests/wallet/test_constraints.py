@@ -55,8 +55,10 @@ REFUSED_BY_DATABASE = [
     ("a batch changed", "append-only",
      "UPDATE batch SET transfers = 9 WHERE $1::uuid IS NOT NULL"),
     ("a link deleted", "append-only", "DELETE FROM link WHERE id = $1"),
-    ("cash below what is held", "no_overdraft", "UPDATE wallet SET cash = 19 WHERE user_id = $1"),
-    ("a bonus below zero", "no_overdraft", "UPDATE wallet SET bonus = -1 WHERE user_id = $1"),
+    ("cash below what is held", "do not follow from its last transfer",
+     "UPDATE wallet SET cash = 19 WHERE user_id = $1"),
+    ("a bonus below zero", "nothing_below_zero",
+     "UPDATE wallet SET bonus = -1 WHERE user_id = $1"),
     ("money without a transfer", "do not follow from its last transfer",
      "UPDATE wallet SET cash = cash + 1 WHERE user_id = $1"),
     ("a balance before its last transfer", "do not follow from its last transfer",
@@ -70,8 +72,14 @@ REFUSED_BY_DATABASE = [
      "INSERT INTO transfer SELECT * FROM transfer WHERE user_id = $1 AND verb = 'hold'"),
     ("a place taken twice", "_order", copied("verb = 'hold'", seq="seq")),
     ("a transfer without a place", "applied_in_order", copied("verb = 'hold'", seq="NULL")),
-    ("a balance after it below zero", "no_balance_below_zero",
-     copied("verb = 'hold'", held_after="1")),
+    ("a debt by a stake", "only_what_is_forced_makes_debt",
+     copied("cash_change = -30", cash_change="-30", cash_after="-1")),
+    ("a debt by a withdrawal", "only_what_is_forced_makes_debt",
+     copied("cash_change = -30", kind="'withdrawal'", cash_change="-30", cash_after="-1")),
+    ("a debt by holding", "only_what_is_forced_makes_debt",
+     copied("verb = 'hold'", held_change="1", held_after="1")),
+    ("a bonus below zero after it", "only_what_is_forced_makes_debt",
+     copied("verb = 'rollback'", bonus_after="-1")),
     ("a second rollback", "linked_once",
      "INSERT INTO link SELECT id, what, uuidv7() FROM link WHERE what = 'rollback' AND id IN"
      " (SELECT id FROM transfer WHERE user_id = $1)"),
@@ -107,9 +115,11 @@ async def test_the_tables_of_record_cannot_be_emptied(database: Any) -> None:
 
 
 def test_the_database_and_the_rules_name_the_same_other_side() -> None:
-    migration = Path(store.__file__).parent / "migrations" / "0001_ledger.sql"
+    migration = Path(store.__file__).parent / "migrations" / "0002_debt.sql"
     named = dict(re.findall(r"WHEN '(\w+)' THEN '(\w+)'", migration.read_text()))
     assert named == rules.HOUSE_OF
+    forcible = re.findall(r"kind IN \(([^)]+)\)", migration.read_text())
+    assert [set(re.findall(r"\w+", kinds)) for kinds in forcible] == [rules.FORCIBLE]
 
 
 MINE = "user_id = $1 AND cash_change = -30"
@@ -119,7 +129,7 @@ SEEN_BY_AUDIT = [
     ("balance_is_not_the_sum_of_entries",
      "UPDATE wallet SET cash = cash + 1 WHERE user_id = $1"),
     ("account_chain_is_broken", f"UPDATE transfer SET seq = seq + 9 WHERE {MINE}"),
-    ("balance_below_floor", f"UPDATE transfer SET bonus_after = -1 WHERE {MINE}"),
+    ("balance_below_floor", f"UPDATE transfer SET cash_after = -1 WHERE {MINE}"),
     ("transfer_of_another_wallet", f"UPDATE transfer SET currency = 'USD' WHERE {MINE}"),
     ("entry_without_other_side", f"UPDATE transfer SET kind = 'gift' WHERE {MINE}"),
     ("rollback_differs_from_its_original",
@@ -143,8 +153,9 @@ async def test_the_audit_sees_damage_that_the_constraints_were_switched_off_for(
 ) -> None:
     for table in ("transfer", "wallet", "link", "batch"):
         await database.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
-    for check in ("no_balance_below_zero", "no_overdraft"):
-        table = "transfer" if "balance" in check else "wallet"
+    for table, check in (
+        ("transfer", "only_what_is_forced_makes_debt"), ("wallet", "nothing_below_zero"),
+    ):  # fmt: skip
         await database.execute(f"ALTER TABLE {table} DROP CONSTRAINT {check}")
     query = damage if "$1" in damage else damage + " AND $1::text IS NOT NULL"
     assert (await database.execute(query, ann.user_id)).endswith(" 1")

@@ -17,6 +17,7 @@ from svc.wallet.contract import (
     CurrencyMismatch,
     Hold,
     HoldExceeded,
+    InDebt,
     InsufficientFunds,
     Kind,
     Release,
@@ -44,9 +45,22 @@ def book(cash: int = 0, bonus: int = 0, held: int = 0, *records: Record) -> Book
     return known
 
 
-def deduct(amount: int, kind: Kind = "bet", user: str = ANN, currency: str = "EUR") -> Deduct:
+def deduct(
+    amount: int,
+    kind: Kind = "bet",
+    user: str = ANN,
+    currency: str = "EUR",
+    *,
+    forced: bool = False,
+) -> Deduct:
     return Deduct(
-        transfer_id=NEW, user_id=user, amount=amount, currency=currency, kind=kind, reference="r"
+        transfer_id=NEW,
+        user_id=user,
+        amount=amount,
+        currency=currency,
+        kind=kind,
+        reference="r",
+        forced=forced,
     )
 
 
@@ -84,8 +98,8 @@ def capture(amount: int | None = None, hold_id: str = HOLD) -> Capture:
     return Capture(transfer_id=NEW, hold_id=hold_id, amount=amount)
 
 
-def rollback(original: str) -> Rollback:
-    return Rollback(transfer_id=NEW, original_transfer_id=original)
+def rollback(original: str, *, forced: bool = False) -> Rollback:
+    return Rollback(transfer_id=NEW, original_transfer_id=original, forced=forced)
 
 
 def taken(cash: int, bonus: int = 0, user: str = ANN, kind: Kind = "bet") -> Record:
@@ -183,6 +197,28 @@ CHANGES: list[tuple[str, Book, Operation, Money]] = [
     ("a refused transfer undone", book(5, 0, 0, TURNED_DOWN), rollback(REFUSED), Money()),
     ("a transfer undone twice", book(5, 0, 0, taken(10), undo(STAKE)), rollback(STAKE), Money()),
     ("a buried transfer undone", book(5, 0, 0, BURIED), rollback(LATE), Money()),
+    ("a chargeback that the player can pay", book(70, 50), deduct(60, "chargeback", forced=True),
+     Money(-60)),
+    ("a chargeback of more than there is", book(70, 50), deduct(100, "chargeback", forced=True),
+     Money(-100)),
+    ("a chargeback beside a hold", book(70, 0, 60), deduct(20, "chargeback", forced=True),
+     Money(-20)),
+    ("a chargeback of who owes already", book(-5), deduct(20, "chargeback", forced=True),
+     Money(-20)),
+    ("too high a payout taken back", book(5), deduct(20, "bet_payout", forced=True), Money(-20)),
+    ("a deposit of who owes", book(-50), credit(80, "deposit"), Money(80)),
+    ("a bonus of who owes", book(-50), credit(80, "bonus"), Money(0, 80)),
+    ("a bonus of who owes expires", book(-50, 80), deduct(80, "bonus_expiry"), Money(0, -80)),
+    ("nothing corrected of who owes", book(-50), deduct(0, "adjustment"), Money()),
+    ("a spent win taken back by force", book(40, 0, 0, taken(10), won(100)),
+     rollback(WIN, forced=True), Money(-100)),
+    ("a win that is there taken back by force", book(100, 0, 0, taken(10), won(100)),
+     rollback(WIN, forced=True), Money(-100)),
+    ("bonus money that is gone is not owed", book(5, 4, 0, taken(1, 1), won(5, 6)),
+     rollback(WIN, forced=True), Money(-5, -4)),
+    ("a stake of who owes undone", book(-50, 0, 0, taken(30)), rollback(STAKE), Money(30)),
+    ("a hold of who owes undone", book(10, 0, 60, placed(60)), rollback(HOLD), Money(held=-60)),
+    ("a hold of who owes captured", book(10, 0, 60, placed(60)), capture(), Money(-60, 0, -60)),
 ]  # fmt: skip
 
 REFUSED_CASES: list[tuple[str, Book, Operation, type[Refused]]] = [
@@ -204,6 +240,23 @@ REFUSED_CASES: list[tuple[str, Book, Operation, type[Refused]]] = [
     ("a release undone", book(9, 0, 0, placed(5), CLOSED), rollback(LATE), AlreadySettled),
     ("a rollback undone", book(9, 0, 0, taken(5), undo(STAKE)), rollback(LATE), AlreadySettled),
     ("more than is held", book(9, 0, 5, placed(5)), capture(6), HoldExceeded),
+    ("a bet of who owes", book(-1, 50), deduct(1), InDebt),
+    ("a round of who owes", book(-1, 50), deduct(1, "casino_bet"), InDebt),
+    ("a withdrawal of who owes", book(-1), deduct(1, "withdrawal"), InDebt),
+    ("a refund of who owes", book(-1), deduct(1, "refund"), InDebt),
+    ("a hold of who owes", book(10, 0, 60), hold(1), InDebt),
+    ("a stake of who owes by force", book(-1, 50), deduct(1, forced=True), InDebt),
+    ("a stake by force", book(5), deduct(6, forced=True), InsufficientFunds),
+    ("a withdrawal by force", book(5), deduct(6, "withdrawal", forced=True), InsufficientFunds),
+    ("a chargeback not by force", book(5), deduct(6, "chargeback"), InsufficientFunds),
+    ("a correction of who owes, not by force", book(-1, 9), deduct(1, "adjustment"),
+     InsufficientFunds),
+    ("a win of who owes taken back, not by force", book(-1, 0, 0, taken(10), won(5)),
+     rollback(WIN), InsufficientFunds),
+    ("a settled stake by force", book(9, 0, 0, taken(5), won(0)), rollback(STAKE, forced=True),
+     AlreadySettled),
+    ("a debt beyond what a message can carry", book(-1),
+     deduct(AMOUNT_MAX, "chargeback", forced=True), BalanceTooLarge),
     ("one minor unit more", book(60, 40), deduct(101), InsufficientFunds),
     ("held money staked", book(100, 0, 60), deduct(41), InsufficientFunds),
     ("bonus withdrawn", book(5, 40), deduct(6, "withdrawal"), InsufficientFunds),
@@ -247,6 +300,7 @@ def test_an_operation_is_refused_for_exactly_this(
 def test_every_refusal_of_the_contract_is_in_the_table_and_in_the_order_of_precedence() -> None:
     assert rules.PRECEDENCE == REFUSALS
     assert {case[3] for case in REFUSED_CASES} == set(REFUSALS)
+    assert {refusal.name for refusal in REFUSALS} == set(rules.REFUSAL_NAMED)
 
 
 def test_the_first_credit_of_a_bet_moves_its_stake_to_the_revenue_and_the_second_does_not() -> None:

@@ -70,8 +70,8 @@ def function_changed(*changes: tuple[str, str]) -> None:
 def without_checks() -> None:
     """Take away what the database itself refuses, so that only the code stands."""
     database(
-        "ALTER TABLE wallet DROP CONSTRAINT IF EXISTS no_overdraft",
-        "ALTER TABLE transfer DROP CONSTRAINT IF EXISTS no_balance_below_zero",
+        "ALTER TABLE wallet DROP CONSTRAINT IF EXISTS nothing_below_zero",
+        "ALTER TABLE transfer DROP CONSTRAINT IF EXISTS only_what_is_forced_makes_debt",
     )
 
 

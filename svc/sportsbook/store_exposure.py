@@ -1,0 +1,143 @@
+"""The SQL of what bets could cost the house: by outcome, free bets, and who runs in a market."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from svc.mesh.database import Tx
+from svc.sportsbook.rules import Key
+
+
+class FreeBet(Struct, frozen=True, kw_only=True):
+    """A free bet that a player was given; `bet_id` tells what it was used for."""
+
+    free_bet_id: str
+    user_id: str
+    amount: int
+    currency: str
+    expires_at: datetime
+    bet_id: str | None = None
+
+
+async def expose(tx: Tx, keys: Sequence[Key], profit: int) -> int:
+    """Add a bet's profit to what outcomes could cost; return the most that one had before."""
+    rows = await tx.fetch(
+        """
+        INSERT INTO exposure (event_id, market_id, specifiers, outcome_id, amount)
+        SELECT n.*, $5 FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[]) AS n
+        ON CONFLICT (event_id, market_id, specifiers, outcome_id) DO UPDATE
+        SET amount = exposure.amount + excluded.amount
+        RETURNING amount
+        """,
+        *(list(column) for column in zip(*sorted(keys), strict=True)),
+        profit,
+    )
+    return max(row["amount"] for row in rows) - profit
+
+
+async def release(tx: Tx, bet_ids: Sequence[str], sign: int = -1) -> None:
+    """Take bets' profits out of what their outcomes could cost; with a sign of 1 put them back."""
+    if not bet_ids:
+        return
+    await tx.execute(
+        """
+        WITH part AS (
+            SELECT event_id, market_id, specifiers, outcome_id,
+                   sum(potential_payout
+                       - CASE WHEN free_bet_id IS NULL THEN stake ELSE 0 END)::bigint AS amount
+            FROM leg JOIN bet USING (bet_id)
+            WHERE bet_id = ANY ($1::uuid[]) AND part = 'win'
+            GROUP BY event_id, market_id, specifiers, outcome_id
+        ), held AS (
+            SELECT exposure.ctid, part.amount
+            FROM exposure JOIN part USING (event_id, market_id, specifiers, outcome_id)
+            ORDER BY event_id, market_id, specifiers, outcome_id
+            FOR UPDATE OF exposure
+        )
+        UPDATE exposure SET amount = exposure.amount + $2 * held.amount
+        FROM held WHERE exposure.ctid = held.ctid
+        """,
+        list(bet_ids),
+        sign,
+    )
+
+
+async def runners(tx: Tx, key: Key) -> int:
+    """Return how many run in a selection's market: outcomes that are offered."""
+    return await tx.fetchval(
+        """
+        SELECT count(*) FROM outcome
+        WHERE event_id = $1 AND market_id = $2 AND specifiers = $3 AND active
+        """,
+        *key[:3],
+    )
+
+
+async def grant(tx: Tx, free: FreeBet, granted_by: str | None, now: datetime) -> None:
+    """Give a player a free bet."""
+    await tx.execute(
+        """
+        INSERT INTO free_bet (free_bet_id, user_id, amount, currency, expires_at, granted_by,
+                              granted_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        """,
+        free.free_bet_id,
+        free.user_id,
+        free.amount,
+        free.currency,
+        free.expires_at,
+        granted_by,
+        now,
+    )
+
+
+async def free_bets(tx: Tx, user_id: str, now: datetime) -> list[FreeBet]:
+    """Return the free bets that a player may still use, the next to expire first."""
+    rows = await tx.fetch(
+        """
+        SELECT free_bet_id::text, user_id::text, amount, currency, expires_at, bet_id::text
+        FROM free_bet
+        WHERE user_id = $1 AND bet_id IS NULL AND expires_at > $2
+        ORDER BY expires_at, free_bet_id
+        """,
+        user_id,
+        now,
+    )
+    return [FreeBet(**dict(row)) for row in rows]
+
+
+async def use(tx: Tx, free_bet_id: str, user_id: str, bet_id: str, now: datetime) -> FreeBet | None:
+    """Use a player's free bet for a bet; None when there is none, or none that is unused."""
+    row = await tx.fetchrow(
+        """
+        UPDATE free_bet SET bet_id = $3
+        WHERE free_bet_id = $1 AND user_id = $2 AND bet_id IS NULL AND expires_at > $4
+        RETURNING free_bet_id::text, user_id::text, amount, currency, expires_at, bet_id::text
+        """,
+        free_bet_id,
+        user_id,
+        bet_id,
+        now,
+    )
+    return None if row is None else FreeBet(**dict(row))
+
+
+async def give_back(tx: Tx, bet_ids: Sequence[str]) -> None:
+    """Give free bets back whose bets were void or refused."""
+    await tx.execute(
+        "UPDATE free_bet SET bet_id = NULL WHERE bet_id = ANY ($1::uuid[])", list(bet_ids)
+    )
+
+
+async def use_again(tx: Tx, bet_ids: Sequence[str]) -> None:
+    """Use free bets again whose bets are void no more, unless others used them meanwhile."""
+    await tx.execute(
+        """
+        UPDATE free_bet SET bet_id = bet.bet_id
+        FROM bet
+        WHERE bet.bet_id = ANY ($1::uuid[]) AND free_bet.free_bet_id = bet.free_bet_id
+          AND free_bet.bet_id IS NULL
+        """,
+        list(bet_ids),
+    )

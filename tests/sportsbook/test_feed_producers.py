@@ -1,0 +1,175 @@
+"""Producers that fall silent, and how they come back: against the simulator's recovery API."""
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+
+import pytest
+
+from svc.sportsbook.contract import MarketClosed
+from tests.sportsbook.match import Match, now_ms, send
+from tests.sportsbook.players import Player, sweep, until
+from tests.sportsbook.provider import PRODUCT, Provider, provided
+from tests.support.mesh import Operator
+from tests.support.platform import Platform
+
+
+@pytest.fixture(scope="module")
+async def simulator(operator: Operator) -> AsyncGenerator[Provider]:
+    async with provided(operator) as found:
+        yield found
+
+
+@pytest.fixture
+async def provider(
+    match: Match, simulator: Provider, platform: Platform
+) -> AsyncGenerator[Provider]:
+    """The producer is up and has one event on offer."""
+    await forget(platform)
+    await simulator.alive()
+    await until(lambda: is_ended(platform), "the first recovery ends")
+    await simulator.odds(match.event_id, "2.50")
+    yield simulator
+    await simulator.faults()
+    await forget(platform)
+
+
+async def forget(platform: Platform) -> None:
+    async with platform.database("sportsbook") as database:
+        await database.execute("DELETE FROM producer WHERE producer = $1", PRODUCT)
+        await database.execute("DELETE FROM recovery WHERE producer = $1", PRODUCT)
+
+
+async def is_ended(platform: Platform) -> bool:
+    async with platform.database("sportsbook") as database:
+        row = await database.fetchrow(
+            "SELECT completed_at FROM recovery WHERE producer = $1 ORDER BY recovery_id DESC",
+            PRODUCT,
+        )
+    return row is not None and row[0] is not None
+
+
+async def fall_silent(platform: Platform) -> None:
+    """Let 21 seconds pass since the producer was heard of last."""
+    async with platform.database("sportsbook") as database:
+        await database.execute(
+            "UPDATE producer SET heard_at = heard_at - interval '21 s',"
+            " alive_ms = alive_ms - 21000, processed_ms = processed_ms - 21000"
+            " WHERE producer = $1",
+            PRODUCT,
+        )
+
+
+async def shown(match: Match) -> str:
+    return (await match.shown()).markets[0].status
+
+
+async def test_a_silent_producer_takes_its_own_markets_off_sale_and_no_others(
+    match: Match, player: Player, provider: Provider, operator: Operator, platform: Platform
+) -> None:
+    assert provider
+    other = Match(operator)
+    await other.odds(product=1)
+    await fall_silent(platform)
+    with pytest.raises(MarketClosed) as refused:
+        await player.bets(match.leg())
+    assert refused.value.detail == "the source of these odds is down"
+    assert (await player.bets(other.leg())).status == "accepted"
+    await sweep(operator)
+
+    async def suspended() -> bool:
+        return await shown(match) == "suspended"
+
+    await until(suspended, "the market is shown as suspended")
+    assert await shown(other) == "active"
+
+
+async def test_a_producer_that_comes_back_is_up_after_its_recovery_and_with_the_odds_missed(
+    match: Match, player: Player, provider: Provider, platform: Platform
+) -> None:
+    await fall_silent(platform)
+    await provider.faults(drop=1)
+    await provider.client.post(
+        "/simulate/send",
+        json={"message": "odds_change", "event_id": match.event_id, "product": PRODUCT,
+              "markets": [{"id": 1, "status": 1, "outcomes": [{"id": "1", "odds": "1.90"}]}]},
+    )  # fmt: skip
+    await provider.faults()
+    await provider.alive()
+    await until(lambda: is_ended(platform), "the recovery ends")
+    assert (await player.bets(match.leg("1.90"))).odds == "1.90"
+    async with platform.database("sportsbook") as database:
+        row = await database.fetchrow(
+            "SELECT after_ms FROM recovery WHERE producer = $1 ORDER BY recovery_id DESC", PRODUCT
+        )
+        up = await database.fetchval("SELECT up FROM producer WHERE producer = $1", PRODUCT)
+    assert row is not None
+    assert now_ms() - 60_000 < row[0] < now_ms() - 20_000
+    assert up is True
+
+
+async def test_a_lost_subscription_takes_the_producer_down_until_its_recovery_ends(
+    match: Match, player: Player, provider: Provider, platform: Platform, operator: Operator
+) -> None:
+    await provider.faults(error_5xx=1)
+    await provider.alive(subscribed=0)
+    with pytest.raises(MarketClosed):
+        await player.bets(match.leg())
+    await until(lambda: refused_once(platform), "the API's failure is known")
+    # The end of a recovery that nobody asked for brings nobody up.
+    await send(
+        operator,
+        f'<snapshot_complete product="{PRODUCT}" timestamp="{now_ms()}" request_id="999999"/>',
+    )
+    with pytest.raises(MarketClosed):
+        await player.bets(match.leg())
+    await provider.alive()
+    await until(lambda: is_ended(platform), "the second recovery ends")
+    assert (await player.bets(match.leg())).status == "accepted"
+
+
+async def refused_once(platform: Platform) -> bool:
+    async with platform.database("sportsbook") as database:
+        return bool(
+            await database.fetchval(
+                "SELECT count(*) FROM recovery WHERE producer = $1 AND refusal <> ''", PRODUCT
+            )
+        )
+
+
+async def test_a_replay_brings_nothing_about_twice(
+    match: Match, player: Player, provider: Provider, platform: Platform
+) -> None:
+    placed = await player.bets(match.leg())
+    await provider.say(
+        "bet_settlement",
+        event_id=match.event_id,
+        product=PRODUCT,
+        markets=[{"id": 1, "outcomes": [{"id": "1", "result": 1}]}],
+    )
+    await player.gets_to(11_500)
+    await fall_silent(platform)
+    await provider.alive()
+    await until(lambda: is_ended(platform), "the recovery ends")
+    assert (await player.bet(placed.bet_id)).payout == 2500
+    assert await player.cash() == 11_500
+    assert await shown(match) == "settled"
+
+
+async def test_a_changed_fixture_is_asked_for_and_what_it_says_holds(
+    match: Match, provider: Provider
+) -> None:
+    await provider.say(
+        "fixtures_fixture",
+        event_id=match.event_id,
+        start_time="2027-03-01T18:00:00Z",
+        generated_at="2026-03-01T18:00:00Z",
+    )
+    wrong = int(datetime(2027, 5, 1, tzinfo=UTC).timestamp() * 1000)
+    await provider.say(
+        "fixture_change", event_id=match.event_id, product=PRODUCT, start_time=wrong, change_type=2
+    )
+
+    async def as_in_the_fixture() -> bool:
+        return (await match.shown()).starts_at == datetime(2027, 3, 1, 18, tzinfo=UTC)
+
+    await until(as_in_the_fixture, "the fixture's own start holds")
