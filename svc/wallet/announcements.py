@@ -7,8 +7,9 @@ import msgspec
 
 from svc.mesh.cache import Cache
 from svc.mesh.context import Context
-from svc.wallet.book import Money, Record, Wallet
+from svc.wallet.book import Money, Record
 from svc.wallet.contract import BALANCE_CHANGED, Balance, BalanceChanged
+from svc.wallet.store import Changed
 
 PUTS_AT_ONCE = 32
 PAUSE_S = 0.1
@@ -71,10 +72,10 @@ class Refresher:
         self.waiting: dict[str, tuple[str, Money]] = {}
         self.task: asyncio.Task[None] | None = None
 
-    def show(self, wallets: Iterable[Wallet]) -> None:
+    def show(self, changed: Iterable[Changed]) -> None:
         """Put the balances of these wallets soon; nobody waits for it."""
-        for wallet in wallets:
-            self.waiting[wallet.user_id] = wallet.currency, wallet.money
+        for one in changed:
+            self.waiting[one.user_id] = one.currency, one.money
         if self.waiting and self.task is None:
             self.task = asyncio.create_task(self._refresh())
             REFRESHING.add(self.task)
