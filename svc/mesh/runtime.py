@@ -19,6 +19,7 @@ from svc.mesh.database import Database, undeclared
 from svc.mesh.discovery import Discovery, survey
 from svc.mesh.endpoint import Endpoint
 from svc.mesh.errors import Unavailable
+from svc.mesh.ingest import Ingest
 from svc.mesh.localizer import Localizer
 from svc.mesh.outbox import Relay
 from svc.mesh.service import Service
@@ -54,6 +55,7 @@ class Runtime:
         self.metadata: dict[str, str] = {}
         self.connection = Connection()
         self.caller = Caller(self.connection, service.name, self.instance)
+        self.ingest = Ingest(self.connection, service.name, self.instance)
         self.localizer = Localizer(service.name, self.find_http)
         self.relay: Relay | None = None
         self.database: Database | None = None
@@ -135,6 +137,7 @@ class Runtime:
             raise Unavailable(f"{name} cannot reach NATS: {failure or type(failure)}") from failure
         gauge.set(1)
         await self.caller.start()
+        await self.ingest.start()
 
     async def _broker_error(self, failure: Exception) -> None:
         text = str(failure)

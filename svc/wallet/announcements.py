@@ -12,6 +12,8 @@ from svc.wallet.contract import BALANCE_CHANGED, Balance, BalanceChanged
 from svc.wallet.store import Changed
 
 PUTS_AT_ONCE = 32
+GATHER_S = 0.02
+"""A balance that moves again meanwhile is put once."""
 PAUSE_S = 0.1
 """While many balances move, screens wait so that money does not: at most 320 writes a second."""
 
@@ -84,6 +86,7 @@ class Refresher:
     async def _refresh(self) -> None:
         try:
             while self.waiting:
+                await asyncio.sleep(GATHER_S)
                 count = min(len(self.waiting), PUTS_AT_ONCE)
                 some = [self.waiting.popitem() for _ in range(count)]
                 await asyncio.gather(
