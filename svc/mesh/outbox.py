@@ -9,7 +9,7 @@ is three statements on a connection of its own: the lock, the rows, and both let
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +40,10 @@ FEW = 4
 SWEEP_S = 1.0
 RELAY_LOCK = 7_201_001
 """The advisory lock of the relay, one per database."""
+KEPT_BYTES_MAX = 16 * 1024 * 1024
+"""How much of what was just committed is kept in memory until it has been published."""
 TAKE = """
-    SELECT position, event_id, subject, body, events,
+    SELECT position, event_id, subject, events,
         extract(epoch FROM now() - created_at)::float8 AS waited
     FROM (
         SELECT *, sum(coalesce(events, 1)) OVER (ORDER BY position) AS total
@@ -49,10 +51,15 @@ TAKE = """
     ) AS taken
     WHERE total - coalesce(events, 1) < $1 ORDER BY position
 """
+READ = "SELECT position, body FROM mesh_outbox WHERE position = ANY($1::bigint[])"
 DROP = """
     WITH dropped AS (DELETE FROM mesh_outbox WHERE position = ANY($1::bigint[]))
     SELECT pg_advisory_unlock_all()
 """
+
+
+Events = Sequence[tuple[str, bytes]]
+"""Ids and bodies of events of one kind, in order."""
 
 
 class Relay:
@@ -66,10 +73,22 @@ class Relay:
         self.task: asyncio.Task[None] | None = None
         self.answered = 0
         self.connection: Any = None
+        self.kept: dict[str, tuple[Events, int]] = {}
+        self.kept_bytes = 0
 
     def committed(self) -> None:
         """Say that there are new rows."""
         self.wake.set()
+
+    def keep(self, row_id: str, events: Events, size: int) -> None:
+        """Keep the events of a row that was just committed, so that nobody reads it back.
+
+        What finds no room is read from the outbox, as after a crash.
+        """
+        self.kept[row_id] = events, size
+        self.kept_bytes += size
+        while self.kept_bytes > KEPT_BYTES_MAX:
+            self._taken(next(iter(self.kept)))
 
     async def start(self) -> None:
         """Begin to sweep."""
@@ -143,7 +162,7 @@ class Relay:
         if not rows:
             await self.connection.fetchval("SELECT pg_advisory_unlock_all()")
             return False
-        events = [event for row in rows for event in events_of(row)]
+        events = await self._events(rows)
         full = len(events) >= BATCH
         patient = rows[0]["waited"] < BEHIND_S_MAX
         while events:
@@ -155,6 +174,34 @@ class Relay:
                 await asyncio.sleep(BUSY_PAUSE_S)
         await self.connection.fetch(DROP, [row["position"] for row in rows])
         return full
+
+    async def _events(self, rows: Sequence[Any]) -> list[tuple[str, bytes, str]]:
+        """Return subject, body and id of each event of these rows; bodies are read if need be."""
+        kept = [self._taken(str(row["event_id"])) for row in rows]
+        unread = [row["position"] for row, known in zip(rows, kept, strict=True) if known is None]
+        bodies: dict[int, bytes] = {}
+        if unread:
+            found = await self.connection.fetch(READ, unread)
+            bodies = {row["position"]: row["body"] for row in found}
+        events: list[tuple[str, bytes, str]] = []
+        for row, known in zip(rows, kept, strict=True):
+            subject = row["subject"]
+            if known is not None:
+                events += [(subject, body, event_id) for event_id, body in known]
+            elif row["events"] is None:
+                events.append((subject, bodies[row["position"]], str(row["event_id"])))
+            else:
+                several = unpack(bodies[row["position"]])
+                events += [(subject, body, event_id) for event_id, body in several]
+        return events
+
+    def _taken(self, row_id: str) -> Events | None:
+        known = self.kept.pop(row_id, None)
+        if known is None:
+            return None
+        events, size = known
+        self.kept_bytes -= size
+        return events
 
     def _busy(self) -> bool:
         """Return whether the service has answered many calls since this was asked last."""
@@ -178,16 +225,6 @@ class Relay:
 def stream_of(event: tuple[str, bytes, str]) -> str:
     """Return the topic of an event, which is its stream."""
     return event[0].partition(".")[0]
-
-
-def events_of(row: Any) -> Iterator[tuple[str, bytes, str]]:
-    """Yield subject, body and id of each event that a row of the outbox carries."""
-    if row["events"] is None:
-        yield row["subject"], row["body"], str(row["event_id"])
-        return
-    subject = row["subject"]
-    for event_id, body in unpack(row["body"]):
-        yield subject, body, event_id
 
 
 unpack = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode

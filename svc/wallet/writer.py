@@ -376,8 +376,9 @@ class Writer:
         self.ids_in_order.extend(draft.ids)
         while len(self.ids_in_order) > IDS_KEPT:
             self.ids.discard(self.ids_in_order.popleft())
-        if batch.events:
-            self.runtime.own_database().on_commit()
+        if batch.events and self.runtime.relay is not None:
+            self.runtime.relay.keep(batch.event_id, draft.events, len(batch.body))
+            self.runtime.relay.committed()
         self.refresher.show(batch.changed)
 
     def _make_room(self) -> None:
