@@ -21,6 +21,12 @@ setup:
 up *args:
     @python -m svc up "$@"
 
+# Make certificates for development; encrypt everything: eval "$(./just certs)", then ./just up
+[group('run it')]
+[no-exit-message]
+certs:
+    @python -m svc certs
+
 # Drive the four flows through a running system and show what was seen on the wire
 [group('run it')]
 [no-exit-message]

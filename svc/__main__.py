@@ -104,6 +104,12 @@ def _dead(arguments: argparse.Namespace) -> int | None:
     return dead.dead(arguments.rest)
 
 
+def _certs(_: argparse.Namespace) -> int | None:
+    from svc.platform import certificates
+
+    return certificates.certs()
+
+
 def _replay(arguments: argparse.Namespace) -> int | None:
     from svc.platform import replay
 
@@ -138,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("names", nargs="*", help="only these lines of the Procfile")
     up.add_argument("--honcho", action="store_true", help="honcho even where overmind is on PATH")
     add("env", _env, "print addresses and secrets as shell exports")
+    add("certs", _certs, "make certificates for development, and print their settings")
     add("doctor", _doctor, "say what runs and what is missing")
     reset = add("reset", _reset, "forget all data, keys and secrets")
     reset.add_argument("--yes", action="store_true", help="without asking")

@@ -201,6 +201,8 @@ def in_our_words(refusal: Refused) -> Refused:
         return NotFound("there is no wallet or spin chance to play with")
     if refusal.name == wallet.RolledBack.name:
         return Conflict("the round was not played; its stake was given back")
+    if isinstance(refusal, wallet.InsufficientFunds):  # a debt is a lack of money too
+        return InsufficientFunds(refusal.detail, **refusal.members)
     known = next((kind for kind in FINAL_REFUSALS if kind.name == refusal.name), Conflict)
     return known(refusal.detail, **refusal.members)
 

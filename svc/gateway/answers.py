@@ -4,9 +4,10 @@ RFC 9457 (problem details); api.md's names, and three more that HTTP itself need
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request, Response
@@ -16,6 +17,9 @@ from litestar.routes import HTTPRoute
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Invalid, NotFound, Refused, Unauthenticated, Unavailable, problem
 from svc.mesh.localizer import Localizer
+
+if TYPE_CHECKING:
+    from svc.gateway.binding import Form
 
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
@@ -113,11 +117,22 @@ def answer_of(failure: BaseException, title: str | None = None) -> Answer:
         status = failure.status
     if isinstance(failure, Unavailable):
         headers["retry-after"] = str(failure.retry_after)
-    if isinstance(failure, RateLimited):
+    if isinstance(failure, Refused) and status == RateLimited.status:
         headers["retry-after"] = str(failure.members.get("retry_after", 1))
     if status == Unauthenticated.status:
         headers["www-authenticate"] = "Bearer"
     return Answer(status, msgspec.json.encode(document), PROBLEM_JSON, headers)
+
+
+def document_of(form: "Form", reply: bytes, path: str, query: Iterable[tuple[str, str]]) -> Answer:
+    """Return the document that a reply carries, with a link to its next page if there is one."""
+    said: Any = msgspec.json.decode(reply, type=form.call.reply)
+    headers: dict[str, str] = {}
+    if cursor := getattr(said, "next_cursor", None):
+        following = [(name, value) for name, value in query if name != "cursor"]
+        address = f"{path}?{urlencode([*following, ('cursor', cursor)])}"
+        headers["link"] = f'<{address}>; rel="next"'
+    return Answer(form.route.status, said.text.encode(), form.route.media_type, headers)
 
 
 def request_id_of(request: AnyRequest) -> str:

@@ -6,8 +6,6 @@ fields of the call's JSON, so one handler serves them all.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,10 @@ from grpc_reflection.v1alpha import reflection
 
 from proto.betmesh.identity.v1 import identity_pb2
 from proto.betmesh.wallet.v1 import wallet_pb2
+from svc.gateway.answers import RateLimited
+from svc.gateway.keys import Keys
 from svc.identity import contract as identity
+from svc.mesh import tls
 from svc.mesh.context import Context
 from svc.mesh.errors import (
     Conflict,
@@ -47,10 +48,10 @@ if TYPE_CHECKING:
     from svc.gateway.state import Gateway
     from svc.mesh.contract import Call
 
-    Scopes = frozenset[str]
-
 GRACE_S = 5.0
 PROBLEM_METADATA = "betmesh-problem"
+RETRY_METADATA = "retry-after"
+"""How many seconds a caller who asked too often should wait."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ ALL_SCOPES = frozenset(method.scope for method in METHODS)
 
 STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (Invalid, grpc.StatusCode.INVALID_ARGUMENT),
+    (RateLimited, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (Forbidden, grpc.StatusCode.PERMISSION_DENIED),
     (NotFound, grpc.StatusCode.NOT_FOUND),
@@ -97,51 +99,20 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
 """The first class that fits decides; what fits none is a bug, INTERNAL."""
 
 
-class Keys:
-    """The API keys and what each opens; kept as digests, compared in constant time."""
-
-    def __init__(self, main: str, more: str) -> None:
-        """Read `GRPC_API_KEY`, which opens all, and `GRPC_API_KEYS`: `<key>:<scope>+<scope>,…`.
-
-        Raises DeclarationError for a scope that does not exist.
-        """
-        self.scopes: dict[bytes, Scopes] = {}
-        if main:
-            self.scopes[_digest(main)] = ALL_SCOPES
-        for entry in filter(None, (text.strip() for text in more.split(","))):
-            key, _, names = entry.partition(":")
-            scopes = frozenset(names.split("+"))
-            if not key or not scopes <= ALL_SCOPES:
-                known = ", ".join(sorted(ALL_SCOPES))
-                raise DeclarationError(f"GRPC_API_KEYS: each must be <key>:<scope>+…; of {known}")
-            self.scopes[_digest(key)] = scopes
-
-    def require(self, scope: str, metadata: Any) -> None:
-        """Let a call pass whose key opens the scope; raises Unauthenticated or Forbidden."""
-        header = next((value for name, value in metadata or () if name == "authorization"), "")
-        scheme, _, key = str(header).partition(" ")
-        given = _digest(key.strip())
-        found: Scopes | None = None
-        for known, scopes in self.scopes.items():
-            if hmac.compare_digest(known, given):
-                found = scopes
-        if scheme.lower() != "bearer" or found is None:
-            raise Unauthenticated("the metadata `authorization: Bearer <API key>` is needed")
-        if scope not in found:
-            raise Forbidden(f"this API key does not open {scope}")
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
-
-
 async def start(gateway: Gateway) -> None:
     """Open the door on GATEWAY_GRPC_PORT; the gateway closes it at its end.
 
-    With GRPC_TLS_CERT and GRPC_TLS_KEY, paths of PEM files, it speaks TLS. Raises Unavailable when
-    the port is taken.
+    With GRPC_TLS_CERT and GRPC_TLS_KEY (or TLS_CERT and TLS_KEY), paths of PEM files, it speaks
+    TLS. Raises Unavailable when the port is taken.
     """
-    keys = Keys(gateway.setting("GRPC_API_KEY", ""), gateway.setting("GRPC_API_KEYS", ""))
+    keys = Keys(
+        gateway.setting("GRPC_API_KEY", ""),
+        gateway.setting("GRPC_API_KEYS", ""),
+        ALL_SCOPES,
+        gateway.runtime.clock,
+    )
+    gateway.closing.append(keys.stop)
+    await keys.start(gateway.runtime.context())
     # Two gateways on one port would share its callers at random.
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     names = await _add_services(server, gateway, keys)
@@ -163,7 +134,8 @@ async def start(gateway: Gateway) -> None:
 
 
 def _listen(server: grpc.aio.Server, gateway: Gateway, address: str) -> None:
-    certificate, key = gateway.setting("GRPC_TLS_CERT", ""), gateway.setting("GRPC_TLS_KEY", "")
+    settings = gateway.runtime.settings
+    certificate, key = (tls.path_of(settings, "GRPC", kind) for kind in ("CERT", "KEY"))
     if bool(certificate) != bool(key):
         raise DeclarationError("GRPC_TLS_CERT and GRPC_TLS_KEY go together")
     if not certificate:
@@ -197,13 +169,17 @@ def _handler(gateway: Gateway, keys: Keys, method: Method) -> Any:
 
     async def answer(request: Message, call_context: grpc.aio.ServicerContext[Any, Any]) -> Message:
         try:
-            keys.require(method.scope, call_context.invocation_metadata())
+            key = keys.require(method.scope, call_context.invocation_metadata())
+            await gateway.limiter.admit("api_key", key)
             reply = await _ask(gateway, method, request, call_context.time_remaining())
         except Exception as failure:
             if not isinstance(failure, (Refused, Unavailable)):
                 gateway.log.exception("a gRPC call failed", method=method.name)
             code, details, name = status_of(failure)
-            await call_context.abort(code, details, ((PROBLEM_METADATA, name),))
+            told = [(PROBLEM_METADATA, name)]
+            if isinstance(failure, RateLimited):
+                told.append((RETRY_METADATA, str(failure.members["retry_after"])))
+            await call_context.abort(code, details, tuple(told))
         return json_format.ParseDict(
             msgspec.to_builtins(reply), reply_type(), ignore_unknown_fields=True
         )

@@ -14,7 +14,7 @@ from litestar.exceptions import HTTPException
 
 from svc.gateway import pages, proxied, sockets
 from svc.gateway.access import Holder, bearer
-from svc.gateway.answers import Answer, AnyRequest, answer_of, methods_of, refuse
+from svc.gateway.answers import JSON, Answer, AnyRequest, answer_of, document_of, methods_of, refuse
 from svc.gateway.binding import (
     Form,
     complete,
@@ -133,6 +133,8 @@ async def _serve(
             )
         except (Refused, Unavailable) as failure:
             return answer_of(failure)
+        if place.media_type != JSON:
+            return document_of(form, reply, request.url.path, request.query_params.multi_items())
         return Answer(place.status, b"" if place.status == NO_CONTENT else reply)
 
     if not place.idempotent:

@@ -1,13 +1,15 @@
 """Idempotency-Key at the door: the same key and body get the first answer, byte for byte.
 
 A record in Valkey per user, method, path and key: first a marker that the request is under way,
-then its answer for 24 hours. The marker expires, so a killed gateway blocks nobody; while Valkey is
-down this layer is absent. Neither costs money: the services keep the key unique for ever.
+then its answer for 24 hours. The marker is a lease that its gateway renews, so a killed gateway
+blocks nobody for long; while Valkey is down this layer is absent. Neither costs money: the services
+keep the key unique for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from typing import TYPE_CHECKING, cast
 
@@ -23,12 +25,18 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 KEPT_MS = 24 * 3600 * 1000
-GRACE_MS = 2_000
-"""How much longer than the call's deadline the marker of a request under way stays."""
+LEASE_MS = 2_000
+"""How long the marker of a request under way stays when its gateway is gone."""
+RENEWED_S = 0.5
 SERVER_ERROR = 500
 POLL_FIRST_S = 0.01
 POLL_MAX_S = 0.2
 
+RENEW = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0
+"""
+"""Keeps the marker alive, while it is ours."""
 FORGET = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
@@ -75,11 +83,19 @@ class Idempotency:
         if recorded is not None:
             return recorded
         answer: Answer | None = None
+        renewing = asyncio.create_task(self._renew(name, msgspec.msgpack.encode(marker)))
         try:
             answer = await run()
             return answer
         finally:
+            renewing.cancel()
             await self._finish(name, marker, answer)
+
+    async def _renew(self, name: str, mine: bytes) -> None:
+        while True:
+            await asyncio.sleep(RENEWED_S)
+            with contextlib.suppress(ValkeyDown):
+                await self.valkey.script(RENEW, name, mine, LEASE_MS)
 
     async def _claim(self, name: str, marker: Record, deadline_ms: int) -> Answer | None:
         """Return the recorded answer, or None when the key is now ours."""
@@ -89,7 +105,7 @@ class Idempotency:
         mine = msgspec.msgpack.encode(marker)
         while True:
             found = await self.valkey.run(
-                lambda client: client.set(name, mine, nx=True, get=True, px=deadline_ms + GRACE_MS)
+                lambda client: client.set(name, mine, nx=True, get=True, px=LEASE_MS)
             )
             if found is None:
                 return None

@@ -44,16 +44,17 @@ return {math.floor(tokens), wait_ms}
 """
 """Takes one token; returns what is left and how many milliseconds until there is one (0: taken)."""
 
-Class = Literal["player", "public", "credentials", "door"]
+Class = Literal["player", "public", "credentials", "door", "api_key"]
 DEFAULTS: dict[Class, tuple[float, int]] = {
     "player": (100, 200),
     "public": (50, 200),
     "credentials": (20, 100),
     "door": (1000, 2000),
+    "api_key": (1000, 2000),
 }
 """Tokens per second and the size of the bucket. `credentials` are public writes (log-in, opening an
 account): guessing passwords is worth slowing down. `door` is for feeds and webhooks, whose senders
-prove themselves by signature and come in bursts."""
+prove themselves by signature and come in bursts; `api_key` for each caller over gRPC."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Live channels inside the gateway: one NATS subscription per channel and key, fanned out.
 
-Each follower has a bounded queue. Whoever reads too slowly is marked and dropped; a full queue
-never makes the others wait.
+Each follower has a bounded queue, or, where frames are whole states, a place for the newest frame
+of each key. Whoever reads too slowly is marked and dropped, and never makes the others wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 QUEUE_MAX = 64
 """Messages that may wait for one client, besides what its connection buffers."""
+SLOW_AFTER_S = 5.0
+"""A client that has not taken a paced frame for so long is too slow."""
+PACES_KEPT_MAX = 1_000
 
 
 @dataclass(eq=False)
@@ -29,14 +33,64 @@ class Follower:
     queue: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(QUEUE_MAX))
     overflowed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def offer(self, text: str) -> None:
+    def offer(self, text: str, key: str = "") -> None:
         """Queue a message, or mark the follower as too slow."""
+        _ = key
         if self.overflowed.is_set():
             return
         try:
             self.queue.put_nowait(text)
         except asyncio.QueueFull:
             self.overflowed.set()
+
+    async def next(self) -> str:
+        """Wait for the next message and take it."""
+        return await self.queue.get()
+
+
+class PacedFollower(Follower):
+    """One client's newest frame per key, each key at most once in a time."""
+
+    def __init__(self, pace_s: float) -> None:
+        """Begin with nothing to send."""
+        super().__init__()
+        self.pace_s = pace_s
+        self.clock = asyncio.get_running_loop().time
+        self.newest: dict[str, str] = {}
+        self.due: list[tuple[float, str]] = []
+        self.sent_at: dict[str, float] = {}
+        self.came = asyncio.Event()
+        self.taken_at: float | None = None
+
+    def offer(self, text: str, key: str = "") -> None:
+        """Put a frame in the place of the key's older one, or mark the follower as too slow."""
+        now = self.clock()
+        if self.taken_at is not None and now - self.taken_at > SLOW_AFTER_S:
+            self.overflowed.set()
+        if self.overflowed.is_set():
+            return
+        if key not in self.newest:
+            heapq.heappush(self.due, (self.sent_at.get(key, now - self.pace_s) + self.pace_s, key))
+        self.newest[key] = text
+        self.came.set()
+
+    async def next(self) -> str:
+        """Wait until a frame may be sent, and take it."""
+        self.taken_at = None
+        while not self.due or self.due[0][0] > self.clock():
+            self.came.clear()
+            wait_s = self.due[0][0] - self.clock() if self.due else None
+            try:
+                await asyncio.wait_for(self.came.wait(), wait_s)
+            except TimeoutError:
+                continue
+        _, key = heapq.heappop(self.due)
+        now = self.taken_at = self.clock()
+        self.sent_at[key] = now
+        if len(self.sent_at) > PACES_KEPT_MAX:
+            since = now - self.pace_s
+            self.sent_at = {name: at for name, at in self.sent_at.items() if at > since}
+        return self.newest.pop(key)
 
 
 @dataclass
@@ -57,9 +111,12 @@ class Hub:
         self.lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def follow(self, subject: str) -> AsyncGenerator[Follower]:
-        """Follow a subject: from entry on, nothing that the broker takes is missed."""
-        follower = Follower()
+    async def follow(self, subject: str, pace_s: float = 0) -> AsyncGenerator[Follower]:
+        """Follow a subject: from entry on, nothing that the broker takes is missed.
+
+        With a pace, in seconds, only the newest message of each subject within it is kept.
+        """
+        follower = PacedFollower(pace_s) if pace_s else Follower()
         async with self.lock:
             channel = self.channels.get(subject)
             if channel is None:
@@ -78,7 +135,7 @@ class Hub:
         async def deliver(message: Msg) -> None:
             text = message.data.decode()
             for follower in followers:
-                follower.offer(text)
+                follower.offer(text, message.subject)
 
         connection = self.connection()
         subscription = await connection.subscribe(subject, cb=deliver)

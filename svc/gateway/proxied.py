@@ -5,7 +5,6 @@ Where the service is, its discovery answer tells (`metadata.http`).
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import httpx
 
 from svc.gateway.answers import Answer
 from svc.gateway.serving import address_of, handler
+from svc.mesh import tls
 from svc.mesh.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ class Upstream:
         if self.base_url is None:
             raise Unavailable(f"{self.service} has no running instance")
         if self.client is None:
-            # Plain HTTP inside: no certificates to load, no proxy of the environment to ask.
-            no_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            self.client = httpx.AsyncClient(timeout=TIMEOUT_S, verify=no_tls, trust_env=False)
+            trust = tls.http_context(self.gateway.runtime.settings)
+            # No proxy of the environment is asked for what is inside.
+            self.client = httpx.AsyncClient(timeout=TIMEOUT_S, verify=trust, trust_env=False)
             self.gateway.closing.append(self.client.aclose)
         try:
             return await self.client.get(self.base_url.rstrip("/") + address, headers=headers)

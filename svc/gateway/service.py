@@ -3,13 +3,14 @@
 from msgspec import Struct
 
 from svc import catalogue
-from svc.gateway import grpc_door
+from svc.gateway import balances, grpc_door
 from svc.gateway.contract import GATEWAY, ROUTES, Routes, RoutesOf, ServedRoute
 from svc.gateway.state import gateway_of
 from svc.identity import contract as identity
 from svc.mesh.context import Context
 from svc.mesh.contract import Call
-from svc.mesh.service import Service
+from svc.mesh.service import Extras, Service
+from svc.wallet import contract as wallet
 
 
 def _calls() -> tuple[Call[Struct, Struct], ...]:
@@ -19,6 +20,7 @@ def _calls() -> tuple[Call[Struct, Struct], ...]:
     found += [door.call for contract in contracts for door in contract.doors]
     found += [live.snapshot for contract in contracts for live in contract.pushes]
     found += [method.call for method in grpc_door.METHODS]
+    found.append(balances.BALANCES.snapshot)
     found.append(identity.AUTHORIZE)
     return tuple({call.subject: call for call in found}.values())
 
@@ -26,7 +28,8 @@ def _calls() -> tuple[Call[Struct, Struct], ...]:
 gateway = Service(
     GATEWAY,
     calls=_calls(),
-    reads=(identity.IDENTITY,),
+    reads=(identity.IDENTITY, wallet.WALLET),
+    extras=Extras(subscribes=(balances.BALANCES.subject(">"),)),
     redis=True,
     localizes=("problems",),
 )

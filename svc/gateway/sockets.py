@@ -15,6 +15,7 @@ from litestar import WebSocket, websocket
 from litestar.exceptions import WebSocketDisconnect
 from nats.errors import Error as NatsError
 
+from svc.gateway import balances
 from svc.gateway.access import Holder
 from svc.gateway.answers import RateLimited
 from svc.mesh.errors import Invalid, NotFound, Refused, Unauthenticated, Unavailable
@@ -36,14 +37,15 @@ BEARER = "bearer."
 KEY = re.compile(r"[A-Za-z0-9_:-]{1,128}")
 """What may stand in a subject as one token; NATS' wildcards and dots may not."""
 CLOSE_WAIT_S = 10.0
-RECHECK_S = 2.0
+RECHECK_S = 0.5
 """How often an open socket's token is looked at again."""
 NO_TOKEN, REFUSED, TRY_LATER, BUG = 4401, 1008, 1013, 1011
 
 
 def handlers(gateway: Gateway) -> list[Any]:
-    """Return a WebSocket handler for every live channel of every contract."""
-    return [_handler(gateway, live) for contract in gateway.contracts for live in contract.pushes]
+    """Return a WebSocket handler for every live channel of every contract, and for balances."""
+    pushed = [live for contract in gateway.contracts for live in contract.pushes]
+    return [_handler(gateway, live) for live in (*pushed, balances.BALANCES)]
 
 
 def _handler(gateway: Gateway, live: Live[Struct]) -> Any:
@@ -105,11 +107,14 @@ async def _follow(
         if holder:
             gateway.access.still_valid(holder, live.role)
 
-    async with gateway.hub.follow(live.subject(key)) as follower:
-        await socket.send_data(await state())
+    async with gateway.hub.follow(live.subject(key), live.pace_ms / 1000) as follower:
+        newer = balances.newer_only() if live is balances.BALANCES else bool
+        first = await state()
+        newer(first)
+        await socket.send_data(first)
         # None of the three ends but by raising why.
         tasks: set[asyncio.Task[Any]] = {
-            asyncio.create_task(_send_all(socket, follower)),
+            asyncio.create_task(_send_all(socket, follower, newer)),
             asyncio.create_task(_read_all(socket)),
             asyncio.create_task(_watch(gateway, follower, still_allowed, state)),
         }
@@ -168,9 +173,11 @@ async def _watch(
             follower.offer(await state())
 
 
-async def _send_all(socket: Socket, follower: Follower) -> None:
+async def _send_all(socket: Socket, follower: Follower, newer: Callable[[str], bool]) -> None:
     while True:
-        await socket.send_data(await follower.queue.get())
+        text = await follower.next()
+        if newer(text):
+            await socket.send_data(text)
 
 
 async def _read_all(socket: Socket) -> None:

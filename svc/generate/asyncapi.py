@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from svc import catalogue
+from svc.gateway.balances import BALANCES
 from svc.mesh.contract import Contract, Event, Live
 from svc.mesh.envelope import CloudEvent
 
@@ -31,6 +32,7 @@ def document(contracts: Iterable[Contract]) -> Json:
     contracts = list(contracts)
     events = [(contract, event) for contract in contracts for event in contract.events()]
     lives = [(contract, live) for contract in contracts for live in contract.pushes]
+    lives += [(contract, BALANCES) for contract in contracts if contract.name == BALANCES.bucket]
     types: list[Any] = [CloudEvent[event.data] for _, event in events]
     types += [kind for _, live in lives for kind in (live.snapshot.reply, live.data)]
     unique = list(dict.fromkeys(types))

@@ -15,6 +15,8 @@ ACK_WAIT_S = 10
 """How long what a killed instance held stays with it; the living say that they are at work."""
 ACK_PENDING_MAX = 1_000
 BUCKET_BYTES_MAX = 64 * 1024 * 1024
+BUCKET_BYTES = {"wallet": 512 * 1024 * 1024}
+"""The wallet shows the balance of each player: a million of them, of at most 400 bytes each."""
 
 
 def _json(value: dict[str, Any]) -> str:
@@ -47,7 +49,7 @@ def bucket(name: str) -> dict[str, Any]:
         "subjects": [f"$KV.{name}.>"],
         "storage": "file",
         "max_msgs_per_subject": 1,
-        "max_bytes": BUCKET_BYTES_MAX,
+        "max_bytes": BUCKET_BYTES.get(name, BUCKET_BYTES_MAX),
         "discard": "new",
         "allow_rollup_hdrs": True,
         "deny_delete": True,

@@ -167,6 +167,13 @@ def _responses(form: Form, schemas: Schemas) -> Json:
     success: Json = {"description": form.call.reply.__doc__ or "Done."}
     if place.status == 204:  # noqa: PLR2004  # the one success without a body
         success = {"description": "Done."}
+    elif place.media_type != "application/json":
+        success["content"] = {place.media_type: {"schema": {"type": "string"}}}
+        link = "The next page, if there is one (RFC 8288)"
+        success["headers"] = {
+            "X-Request-ID": {"schema": {"type": "string"}},
+            "Link": {"description": link, "schema": {"type": "string"}},
+        }
     else:
         success["content"] = {"application/json": {"schema": schemas.of[form.call.reply]}}
         success["headers"] = {"X-Request-ID": {"schema": {"type": "string"}}}

@@ -15,8 +15,11 @@ TEXTS = (
     "EUR",
     "2.50",
     "en",
+    "DE",
     "+4915112345678",
     "person@example.com",
+    "123456",
+    "wallet.read",
     "text",
     "a",
 )

@@ -142,5 +142,7 @@ STAFF = {
         subscribe=(">",),  # the one user that may listen to everything, and only listen
     ),
     "deploy": Permissions(publish=("$JS.API.>",), subscribe=("_INBOX.deploy.>",)),
+    # A bridge from the odds feed's own exchange: it only says, and hears that it was stored.
+    "betradar": Permissions(publish=("uof.>",), subscribe=("_INBOX.betradar.>",)),
 }
-"""The users that are no service: operators, the read-only wiretap, and the deployment step."""
+"""The users that are no service: operators, the wiretap, deployment, the feed's bridge."""

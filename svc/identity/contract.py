@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from svc.identity import contract_security as security
+from svc.identity import contract_privacy as privacy, contract_security as security
+from svc.identity.contract_security import Email, FactorCode, GivenPassword, Password
 from svc.mesh.context import Context
 from svc.mesh.contract import Call, Contract, Event, Route
 from svc.mesh.errors import Conflict, Forbidden, NotFound, Refused, Unauthenticated
@@ -21,13 +22,13 @@ SERVICES = (
 """The diagram's "All Services", as identity sees them: everybody else."""
 
 KycStatus = Literal["none", "pending", "verified", "rejected", "expired"]
-Password = Annotated[str, Meta(min_length=10, max_length=128, description="10 to 128 characters")]
-Email = Annotated[str, Meta(min_length=3, max_length=254, description="An e-mail address")]
 Phone = Annotated[
     str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164: +4915112345678")
 ]
 CONFIRM_EXCLUSION = security.CONFIRM_EXCLUSION
 confirm_exclusion = security.confirm_exclusion
+USER_ERASED = privacy.USER_ERASED
+UserErased = privacy.UserErased
 OpaqueText = Annotated[str, Meta(min_length=1, max_length=255)]
 Period = Literal["day", "week", "month"]
 LimitKind = Literal["deposit", "loss", "stake"]
@@ -66,10 +67,11 @@ class Registered(Reply, frozen=True, kw_only=True):
 
 
 class LogIn(Request, frozen=True, kw_only=True):
-    """Open a session."""
+    """Open a session; `code` only where a second factor is on."""
 
     email: Email
-    password: Annotated[str, Meta(min_length=1, max_length=128)]
+    password: GivenPassword
+    code: FactorCode | None = None
     device: str = ""
     ip: str = ""
 
@@ -139,7 +141,7 @@ class UpdateProfile(Request, frozen=True, kw_only=True):
 
 
 class SetLimits(Request, frozen=True, kw_only=True):
-    """Set limits: lower holds at once, higher only after the cooling-off (UKGC RTS 12)."""
+    """Set a limit: a lower one at once, a higher one by asking again after the cooling-off."""
 
     user_id: Id
     kind: LimitKind
@@ -297,7 +299,8 @@ REGISTER = Call(
 )  # fmt: skip
 LOG_IN = Call(
     "rpc.identity.v1.log_in", LogIn, Tokens, "Open a session and get tokens.",
-    refuses=(Unauthenticated,), deadline_ms=5_000, workers=4,
+    refuses=(security.SecondFactorRequired, security.LockedOut, Unauthenticated),
+    deadline_ms=5_000, workers=4,
     route=Route(
         method="POST", path="/v1/sessions", role="public", status=201, tag="identity",
         from_client=("ip", "device"),
@@ -384,11 +387,11 @@ IDENTITY = Contract(
     answers=(
         REGISTER, LOG_IN, REFRESH, LOG_OUT, PROFILE, UPDATE_PROFILE, SET_LIMITS, SELF_EXCLUDE,
         TAKE_TIME_OUT, VERIFY_TOKEN, AUTHORIZE, CONTACT, GET_USER, ADMIN_USER, SET_KYC,
-        CONFIRM_EXCLUSION,
+        *security.CALLS, *privacy.CALLS,
     ),
     publishes=(
         USER_REGISTERED, USER_LOGGED_IN, PROFILE_UPDATED, KYC_CHANGED, LIMIT_CHANGED,
-        SELF_EXCLUDED, SESSION_REVOKED,
+        SELF_EXCLUDED, SESSION_REVOKED, USER_ERASED,
     ),
     readers=("gateway",),
 )  # fmt: skip

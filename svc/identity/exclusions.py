@@ -8,7 +8,7 @@ confirmed, nothing can be accepted any more, and none of them ever had to ask id
 import asyncio
 from datetime import datetime
 
-from svc.identity import rules, store, users
+from svc.identity import audit, rules, store, users
 from svc.identity.contract import SELF_EXCLUDED, Profile, SelfExcludedData
 from svc.identity.contract_security import MONEY_SERVICES, ConfirmExclusion
 from svc.mesh.context import Context
@@ -32,6 +32,8 @@ async def exclude(context: Context, user_id: str, until: datetime, *, time_out: 
         longer = rules.longer_exclusion(user.excluded_until, until)
         if longer is not None:
             await store.exclude(tx, user_id, longer)
+            kind = "time-out" if time_out else "self-exclusion"
+            await audit.note(tx, user_id, kind, detail=f"until {longer.isoformat()}")
         holds = longer or user.excluded_until or until
         waiting = await _unconfirmed(tx, user_id, holds)
         if longer is not None or waiting:

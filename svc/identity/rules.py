@@ -10,13 +10,15 @@ from email_validator import EmailNotValidError, validate_email
 from msgspec import Struct, structs
 
 from svc.identity.contract import SERVICES, PlayerLimit, Profile, SelfExcluded, UnderAge
-from svc.mesh.errors import Forbidden, Invalid
+from svc.mesh.errors import Conflict, Forbidden, Invalid
 
 AGE_MIN = 18
 COOLING_OFF = timedelta(hours=24)
 """How long a raised limit waits (UKGC RTS 12: "cooling-off", 24 hours are typical)."""
 REFRESH_LIFETIME = timedelta(days=30)
 STAFF_ROLES = frozenset({"operator", "admin"})
+ADMIN_PERMISSIONS = frozenset({"identity.set_roles", "identity.api_keys", "identity.rotate_keys"})
+"""What changes who may do what is not for every member of staff."""
 PLAYER_PERMISSIONS = frozenset({"bet", "play", "deposit", "withdraw", "bonus"})
 OPEN_TO_EXCLUDED = frozenset({"withdraw"})
 """An excluded player still gets their money (UKGC LCCP 3.5.3)."""
@@ -35,10 +37,10 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 
 class LimitStep(Struct, frozen=True, kw_only=True):
-    """A limit after a change: what holds now, what will, and from when the wish is in effect."""
+    """A limit after a change: what holds and what waits, and whether what holds is new."""
 
     limit: PlayerLimit
-    effective_at: datetime
+    holds: bool
     changed: bool
 
 
@@ -80,30 +82,36 @@ def check_currency(code: str) -> None:
         raise Invalid(f"{code} is no ISO 4217 currency - at `$.currency`")
 
 
-def effective(limit: PlayerLimit, now: datetime) -> PlayerLimit:
-    """Return a limit as it holds at an instant: a raise that has waited long enough is in."""
-    if limit.pending_amount is None or limit.pending_from is None or limit.pending_from > now:
-        return limit
-    return PlayerLimit(kind=limit.kind, period=limit.period, amount=limit.pending_amount)
-
-
 def change_limit(current: PlayerLimit | None, wanted: PlayerLimit, now: datetime) -> LimitStep:
-    """Set a limit: the first one and a lower one hold at once, a higher one after COOLING_OFF.
+    """Set a limit: the first one and a lower one hold at once, a higher one waits.
 
-    Asking for the same raise again does not make it wait anew; a lower one drops a raise that
-    waits (UKGC RTS 12).
+    A raise holds once it is asked for again after COOLING_OFF, which confirms it; asking before
+    does not make it wait anew. A lower limit, and another raise, drop the raise that waits (UKGC
+    RTS 12).
     """
-    held = effective(current, now) if current is not None else None
-    if held is None or wanted.amount < held.amount:
-        return LimitStep(limit=wanted, effective_at=now, changed=True)
-    if wanted.amount == held.amount:
-        dropped = held.pending_amount is not None
-        return LimitStep(limit=wanted, effective_at=now, changed=dropped)
-    if held.pending_amount == wanted.amount and held.pending_from is not None:
-        return LimitStep(limit=held, effective_at=held.pending_from, changed=False)
+    if current is None or wanted.amount < current.amount:
+        return LimitStep(limit=wanted, holds=True, changed=True)
+    if wanted.amount == current.amount:
+        dropped = current.pending_amount is not None
+        return LimitStep(limit=wanted, holds=False, changed=dropped)
+    if current.pending_amount == wanted.amount and current.pending_from is not None:
+        confirmed = current.pending_from <= now
+        limit = wanted if confirmed else current
+        return LimitStep(limit=limit, holds=confirmed, changed=confirmed)
     since = now + COOLING_OFF
-    raised = structs.replace(held, pending_amount=wanted.amount, pending_from=since)
-    return LimitStep(limit=raised, effective_at=since, changed=True)
+    raised = structs.replace(current, pending_amount=wanted.amount, pending_from=since)
+    return LimitStep(limit=raised, holds=False, changed=True)
+
+
+def check_application(kyc_status: str) -> None:
+    """Raise Conflict where there is nothing to verify: it is under way, or done."""
+    if kyc_status in {"pending", "verified"}:
+        raise Conflict(f"the verification is {kyc_status}")
+
+
+def is_reality_check_due(last: datetime, now: datetime, minutes: int) -> bool:
+    """Say whether a player has been logged in so long since the last notice; 0 minutes: never."""
+    return minutes > 0 and now - last >= timedelta(minutes=minutes)
 
 
 def months_later(start: datetime, months: int) -> datetime:
@@ -139,6 +147,8 @@ def authorize(
     service, dot, what = permission.partition(".")
     if not (dot and what and (service in SERVICES or service == "identity")):
         raise Forbidden(f"there is no permission {permission!r}")
+    if permission in ADMIN_PERMISSIONS and "admin" not in standing.roles:
+        raise Forbidden("this needs the role admin")
     if STAFF_ROLES.isdisjoint(standing.roles):
         raise Forbidden("this needs the role operator")
 
@@ -164,10 +174,9 @@ def status_of(standing: Standing, now: datetime) -> Literal["active", "excluded"
 
 
 def as_of(profile: Profile, now: datetime) -> Profile:
-    """Return a profile as it is at an instant: waiting raises are in, past exclusions are gone."""
+    """Return a profile as it is at an instant: past exclusions are gone."""
     until = profile.excluded_until
     return structs.replace(
         profile,
-        limits=[effective(limit, now) for limit in profile.limits],
         excluded_until=until if until is not None and until > now else None,
     )

@@ -2,11 +2,29 @@
 
 from datetime import timedelta
 
-from svc.identity import exclusions, rules, session_store, sessions, store, users
+from svc.identity import (
+    api_keys,
+    audit,
+    contract_privacy as privacy,
+    contract_security as security,
+    exclusions,
+    guesses,
+    password_changes,
+    privacy as own_data,
+    rules,
+    second_factor,
+    security_store,
+    session_store,
+    sessions,
+    signing_keys,
+    staff,
+    store,
+    users,
+    verification,
+)
 from svc.identity.contract import (
     ADMIN_USER,
     AUTHORIZE,
-    CONFIRM_EXCLUSION,
     CONTACT,
     GET_USER,
     IDENTITY,
@@ -52,13 +70,11 @@ from svc.identity.contract import (
     User,
     VerifyToken,
 )
-from svc.identity.contract_security import ConfirmExclusion
-from svc.identity.passwords import Passwords
 from svc.mesh import tokens
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
 from svc.mesh.envelope import CloudEvent
-from svc.mesh.errors import Invalid, Unauthenticated, Unavailable
+from svc.mesh.errors import NotFound, Unavailable
 from svc.mesh.service import Hear, Service
 from svc.mesh.types import Empty
 from svc.notification import contract as notification
@@ -67,6 +83,8 @@ from svc.scheduler import contract as scheduler
 
 PURGE = "purge-sessions"
 PURGE_CRON = "0 40 3 * * *"
+HAND_OVER = "hand-over-verifications"
+HAND_OVER_CRON = "15 * * * * *"
 KEPT_AFTER_END = timedelta(days=1)
 REACHABLE = frozenset({"sms", "email"})
 
@@ -106,23 +124,7 @@ async def register(request: Register, context: Context) -> Registered:
 @identity.answers(LOG_IN)
 async def log_in(request: LogIn, context: Context) -> Tokens:
     """Open a session; an unknown address and a wrong password look and take the same."""
-    try:
-        _, email_key = rules.normalised_email(request.email)
-    except Invalid:
-        email_key = ""
-    async with context.transaction() as tx:
-        known = await store.credentials(tx, email_key)
-    passwords = Passwords(context.runtime.settings)
-    right = await passwords.matches(request.password, known[1] if known else None)
-    if known is None or not right:
-        raise Unauthenticated("the e-mail address or the password is wrong")
-    user_id, password_hash = known
-    outdated = passwords.outdated(password_hash)
-    renewed = await passwords.hash(request.password) if outdated else ""
-    async with context.transaction() as tx:
-        if renewed:
-            await store.set_password_hash(tx, user_id, password_hash, renewed)
-        return await sessions.open_session(tx, await users.found(tx, user_id), request)
+    return await password_changes.log_in(request, context)
 
 
 @identity.answers(REFRESH)
@@ -195,9 +197,11 @@ async def authorize(request: Authorize, context: Context) -> Authorized:
 
 @identity.answers(CONTACT)
 async def contact(request: OfUser, context: Context) -> Contact:
-    """Tell notification how to reach a user."""
+    """Tell notification how to reach a user; one whose account is closed is not reached."""
     async with context.transaction() as tx:
         user = await users.found(tx, request.user_id)
+    if user.closed:
+        raise NotFound("the account is closed")
     return Contact(
         user_id=user.user_id,
         email=user.email,
@@ -236,18 +240,55 @@ async def set_kyc(request: SetKyc, context: Context) -> Profile:
     async with context.transaction() as tx:
         await users.require_staff(tx, request.actor_id, "identity.set_kyc")
         user = await users.locked(tx, request.user_id)
-        if user.kyc_status != request.status:
-            await store.set_kyc(tx, user.user_id, request.status)
-            changed = KycChanged(user_id=user.user_id, status=request.status)
-            await tx.publish(KYC_CHANGED, changed, subject=user.user_id)
+        await verification.set_status(tx, user, request.status, request.actor_id)
         return await users.changed_profile(tx, user.user_id)
 
 
-@identity.answers(CONFIRM_EXCLUSION)
-async def confirm_exclusion(request: ConfirmExclusion, context: Context) -> Empty:
+@identity.answers(security.CONFIRM_EXCLUSION)
+async def confirm_exclusion(request: security.ConfirmExclusion, context: Context) -> Empty:
     """Take in that an exclusion holds where money moves."""
     await exclusions.confirm(request, context)
     return Empty()
+
+
+identity.answers(security.LIST_SESSIONS)(sessions.shown)
+identity.answers(security.REVOKE_SESSION)(sessions.revoke_one)
+identity.answers(security.REVOKE_OTHERS)(sessions.revoke_others)
+identity.answers(security.CHANGE_PASSWORD)(password_changes.change)
+identity.answers(security.REQUEST_RESET)(password_changes.request_reset)
+identity.answers(security.CONFIRM_RESET)(password_changes.confirm_reset)
+identity.answers(security.SET_UP_FACTOR)(second_factor.set_up)
+identity.answers(security.CONFIRM_FACTOR)(second_factor.confirm)
+identity.answers(security.REMOVE_FACTOR)(second_factor.remove)
+
+
+@identity.answers(security.SECURITY_EVENTS)
+async def security_events(
+    request: security.SecurityEventsOf, context: Context
+) -> security.SecurityEvents:
+    """Show a user what happened to their account."""
+    async with context.transaction() as tx:
+        return await audit.page(tx, request.user_id, request.limit, request.cursor)
+
+
+@identity.answers(security.ADMIN_SECURITY_EVENTS)
+async def admin_security_events(
+    request: security.AdminSecurityEventsOf, context: Context
+) -> security.SecurityEvents:
+    """Show staff what happened to an account."""
+    async with context.transaction() as tx:
+        await users.require_staff(tx, request.actor_id, "identity.security_events")
+        return await audit.page(tx, request.user_id, request.limit, request.cursor)
+
+
+identity.answers(privacy.SUBMIT_VERIFICATION)(verification.submit)
+identity.answers(privacy.EXPORT)(own_data.export)
+identity.answers(privacy.ERASE)(own_data.erase)
+identity.answers(security.SET_ROLES)(staff.set_roles)
+identity.answers(security.MAKE_API_KEY)(api_keys.make)
+identity.answers(security.LIST_API_KEYS)(api_keys.shown)
+identity.answers(security.REVOKE_API_KEY)(api_keys.revoke)
+identity.answers(security.ROTATE_KEYS)(signing_keys.rotate)
 
 
 @identity.hears(PROFILE_UPDATED)
@@ -298,17 +339,24 @@ async def contact_fails(event: CloudEvent[NotificationFailed], tx: Tx, _context:
 
 @identity.hears(scheduler.JOB_DUE)
 async def job_due(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context) -> None:
-    """Delete sessions that ended a while ago."""
+    """Delete sessions that ended a while ago; or hand over verifications that wait."""
+    if event.data.name == HAND_OVER:
+        tx.after_commit(lambda: verification.sweep(context))
     if event.data.name != PURGE:
         return
     deleted = await session_store.purge_sessions(tx, context.now() - KEPT_AFTER_END)
+    await security_store.purge_failures(tx, guesses.stale(context.now()))
     context.log.info("sessions purged", sessions=deleted)
+    await verification.expire(tx)
+    # Keys whose last tokens have ended are published no longer.
+    tx.after_commit(lambda: signing_keys.publish(context))
 
 
 @identity.on_start
 async def publish_keys(context: Context) -> None:
-    """Make the signing key at the first start, and publish the public keys at every one."""
-    await context.cache.put(tokens.JWKS_KEY, await sessions.make_keys(context))
+    """Make the signing key at the first start, and publish all keys at every one."""
+    await signing_keys.make_first(context)
+    await api_keys.publish_all(context)
 
 
 @identity.on_start
@@ -322,7 +370,8 @@ async def make_admin(context: Context) -> None:
 
 @identity.on_start
 async def ask_for_jobs(context: Context) -> None:
-    """Ask for the nightly purge; asking again changes nothing."""
-    request = scheduler.JobRequested(service="identity", name=PURGE, cron=PURGE_CRON)
+    """Ask for the nightly purge and the sweep of verifications; again changes nothing."""
     async with context.transaction() as tx:
-        await tx.publish(scheduler.JOB_REQUESTED, request, subject=f"identity.{PURGE}")
+        for name, cron in ((PURGE, PURGE_CRON), (HAND_OVER, HAND_OVER_CRON)):
+            request = scheduler.JobRequested(service="identity", name=name, cron=cron)
+            await tx.publish(scheduler.JOB_REQUESTED, request, subject=f"identity.{name}")

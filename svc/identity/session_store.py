@@ -4,6 +4,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from svc.identity.contract_security import SessionShown
 from svc.mesh.database import Tx
 
 
@@ -13,6 +14,8 @@ class RefreshRow(Struct, frozen=True, kw_only=True):
     session_id: str
     user_id: str
     locale: str
+    created_at: datetime
+    last_check_at: datetime
     used_at: datetime | None
     revoked_at: datetime | None
     expires_at: datetime
@@ -31,8 +34,9 @@ async def open_session(
     """Store a new session."""
     await tx.execute(
         """
-        INSERT INTO sessions (session_id, user_id, device, ip, created_at, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6)
+        INSERT INTO sessions
+            (session_id, user_id, device, ip, created_at, expires_at, last_seen_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $5)
         """,
         session_id,
         user_id,
@@ -57,7 +61,8 @@ async def refresh_token(tx: Tx, token_hash: bytes) -> RefreshRow | None:
     """Return a refresh token with its session, locked, or None."""
     row = await tx.fetchrow(
         """
-        SELECT s.session_id, s.user_id, u.locale, t.used_at, s.revoked_at, s.expires_at
+        SELECT s.session_id, s.user_id, u.locale, t.used_at, s.revoked_at, s.expires_at,
+               s.created_at, coalesce(s.reality_check_at, s.created_at) AS last_check_at
         FROM refresh_tokens t JOIN sessions s USING (session_id) JOIN users u USING (user_id)
         WHERE t.token_hash = $1 FOR NO KEY UPDATE OF t, s
         """,
@@ -69,6 +74,8 @@ async def refresh_token(tx: Tx, token_hash: bytes) -> RefreshRow | None:
         session_id=str(row["session_id"]),
         user_id=str(row["user_id"]),
         locale=row["locale"],
+        created_at=row["created_at"],
+        last_check_at=row["last_check_at"],
         used_at=row["used_at"],
         revoked_at=row["revoked_at"],
         expires_at=row["expires_at"],
@@ -82,11 +89,49 @@ async def use_refresh_token(tx: Tx, token_hash: bytes, now: datetime) -> None:
     )
 
 
-async def extend_session(tx: Tx, session_id: str, expires_at: datetime) -> None:
+async def extend_session(
+    tx: Tx, session_id: str, now: datetime, expires_at: datetime
+) -> None:  # fmt: skip
     """Let a session live on after a refresh."""
     await tx.execute(
-        "UPDATE sessions SET expires_at = $2 WHERE session_id = $1", session_id, expires_at
+        "UPDATE sessions SET last_seen_at = $2, expires_at = $3 WHERE session_id = $1",
+        session_id,
+        now,
+        expires_at,
     )
+
+
+async def note_reality_check(tx: Tx, session_id: str, now: datetime) -> None:
+    """Note that a player was told how long they have been logged in."""
+    await tx.execute(
+        "UPDATE sessions SET reality_check_at = $2 WHERE session_id = $1", session_id, now
+    )
+
+
+async def open_sessions(
+    tx: Tx, user_id: str, current: str, now: datetime
+) -> list[SessionShown]:  # fmt: skip
+    """Return the sessions of a user that go on, newest first; one of them is the current one."""
+    rows = await tx.fetch(
+        """
+        SELECT session_id::text, device, ip, created_at, last_seen_at, expires_at,
+               session_id::text = $2 AS current
+        FROM sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $3
+        ORDER BY session_id DESC
+        """,
+        user_id,
+        current,
+        now,
+    )
+    return [SessionShown(**dict(row)) for row in rows]
+
+
+async def is_session_of(tx: Tx, session_id: str, user_id: str) -> bool:
+    """Say whether a session is a user's, ended or not."""
+    found = await tx.fetchval(
+        "SELECT true FROM sessions WHERE session_id = $1 AND user_id = $2", session_id, user_id
+    )
+    return bool(found)
 
 
 async def revoke_session(
@@ -128,33 +173,54 @@ async def purge_sessions(tx: Tx, ended_before: datetime) -> int:
     return int(tag.rsplit(" ", 1)[1])
 
 
-async def add_signing_key(tx: Tx, kid: str, private_key: bytes, now: datetime) -> None:
-    """Store the key that signs, unless there is one."""
+async def add_signing_key(
+    tx: Tx, kid: str, private_key: bytes, now: datetime, signs_from: datetime
+) -> None:
+    """Store the key that signs from an instant on, unless there is one that is not retired."""
     await tx.execute(
         """
-        INSERT INTO signing_keys (kid, private_key, created_at) VALUES ($1, $2, $3)
-        ON CONFLICT DO NOTHING
+        INSERT INTO signing_keys (kid, private_key, created_at, signs_from)
+        VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
         """,
         kid,
         private_key,
         now,
+        signs_from,
     )
 
 
-async def signing_key(tx: Tx) -> bytes | None:
+async def retire_signing_key(tx: Tx, now: datetime, at: datetime) -> bool:
+    """Let the present key sign until an instant; False when it has not begun to sign yet."""
+    found = await tx.fetchval(
+        """
+        UPDATE signing_keys SET retired_at = $2
+        WHERE retired_at IS NULL AND signs_from <= $1 RETURNING true
+        """,
+        now,
+        at,
+    )
+    return bool(found)
+
+
+async def signing_key(tx: Tx, now: datetime) -> bytes | None:
     """Return the private key that signs, as its 32 raw bytes, or None before the first start."""
     found: bytes | None = await tx.fetchval(
-        "SELECT private_key FROM signing_keys WHERE retired_at IS NULL"
+        """
+        SELECT private_key FROM signing_keys
+        WHERE signs_from <= $1 AND (retired_at IS NULL OR retired_at > $1)
+        ORDER BY signs_from DESC LIMIT 1
+        """,
+        now,
     )
     return found
 
 
 async def private_keys(tx: Tx, retired_after: datetime) -> list[bytes]:
-    """Return every key whose tokens may still be in use: the one that signs, and later ones."""
+    """Return every key whose tokens are or will be in use, or may be still."""
     rows = await tx.fetch(
         """
         SELECT private_key FROM signing_keys
-        WHERE retired_at IS NULL OR retired_at > $1 ORDER BY created_at
+        WHERE retired_at IS NULL OR retired_at > $1 ORDER BY signs_from
         """,
         retired_after,
     )

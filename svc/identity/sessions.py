@@ -1,12 +1,9 @@
 """Sessions: opened by a password, carried on by single-use refresh tokens, ended for good."""
 
 import secrets
-from datetime import timedelta
 from hashlib import sha256
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from svc.identity import session_store, store
+from svc.identity import audit, session_store, signing_keys, store
 from svc.identity.contract import (
     SESSION_REVOKED,
     USER_LOGGED_IN,
@@ -15,42 +12,19 @@ from svc.identity.contract import (
     Tokens,
     UserLoggedIn,
 )
-from svc.identity.rules import REFRESH_LIFETIME
+from svc.identity.contract_security import OwnSession, Sessions
+from svc.identity.rules import REFRESH_LIFETIME, is_reality_check_due
 from svc.mesh import tokens
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
-from svc.mesh.errors import Unauthenticated, Unavailable
+from svc.mesh.errors import NotFound, Unauthenticated
+from svc.mesh.types import Empty
 from svc.notification import contract as notification
 
-DEVICE_LENGTH_MAX = 200
 LOGGED_OUT = "logged-out"
+REVOKED = "ended-by-user"
 REUSED = "refresh-token-reused"
 REFRESH_REFUSED = "the refresh token is not valid (any more): log in again"
-
-
-async def signing_key(tx: Tx) -> Ed25519PrivateKey:
-    """Return the key that signs; raises Unavailable before the service's first start is done."""
-    raw = await session_store.signing_key(tx)
-    if raw is None:
-        raise Unavailable("there is no signing key yet")
-    return Ed25519PrivateKey.from_private_bytes(raw)
-
-
-async def make_keys(context: Context) -> tokens.Jwks:
-    """Make the signing key when there is none; return all keys whose tokens may be in use."""
-    fresh = Ed25519PrivateKey.generate()
-    now = context.now()
-    async with context.transaction() as tx:
-        kid = tokens.key_id(fresh.public_key())
-        await session_store.add_signing_key(tx, kid, fresh.private_bytes_raw(), now)
-    return tokens.published([key.public_key() for key in await _private_keys(context)])
-
-
-async def _private_keys(context: Context) -> list[Ed25519PrivateKey]:
-    retired_after = context.now() - timedelta(seconds=tokens.LIFETIME_S)
-    async with context.transaction() as tx:
-        raws = await session_store.private_keys(tx, retired_after)
-    return [Ed25519PrivateKey.from_private_bytes(raw) for raw in raws]
 
 
 async def open_session(tx: Tx, user: store.UserRow, request: LogIn) -> Tokens:
@@ -61,8 +35,8 @@ async def open_session(tx: Tx, user: store.UserRow, request: LogIn) -> Tokens:
         tx,
         session_id,
         user.user_id,
-        device=_storable(request.device),
-        ip=_storable(request.ip),
+        device=audit.storable(request.device),
+        ip=audit.storable(request.ip),
         created_at=now,
         expires_at=now + REFRESH_LIFETIME,
     )
@@ -88,31 +62,80 @@ async def rotate(context: Context, refresh_token: str) -> Tokens:
             if user is None or user.closed:
                 raise Unauthenticated(REFRESH_REFUSED)
             await session_store.use_refresh_token(tx, digest, now)
-            await session_store.extend_session(tx, row.session_id, now + REFRESH_LIFETIME)
+            await session_store.extend_session(tx, row.session_id, now, now + REFRESH_LIFETIME)
+            if "player" in user.roles:
+                await _check_reality(tx, row)
             return await _tokens(tx, user, row.session_id)
     await _revoke_reused(context, row)
     raise Unauthenticated(REFRESH_REFUSED)
 
 
+async def _check_reality(tx: Tx, row: session_store.RefreshRow) -> None:
+    """Tell a player in time how long they have been logged in (UKGC RTS 13).
+
+    A client in use refreshes at least every ten minutes, so this is where time is seen to pass.
+    """
+    now = tx.context.now()
+    minutes = int(tx.context.runtime.settings.get("REALITY_CHECK_MINUTES", "60"))
+    if not is_reality_check_due(row.last_check_at, now, minutes):
+        return
+    await session_store.note_reality_check(tx, row.session_id, now)
+    passed = int((now - row.created_at).total_seconds()) // 60
+    notice = notification.NotificationRequested(
+        user_id=row.user_id,
+        template="reality_check",
+        category="security",
+        arguments={"minutes": str(passed)},
+    )
+    await tx.publish(notification.NOTIFICATION_REQUESTED, notice, subject=row.user_id)
+
+
 async def _revoke_reused(context: Context, row: session_store.RefreshRow) -> None:
     # The text is fetched before the transaction: none is held open over a request.
-    reason = await context.localizer.text(row.locale, "identity", f"security.{REUSED}")
+    reason = await audit.alert_text(context, row.locale, REUSED)
     async with context.transaction() as tx:
         if not await revoke(tx, row.user_id, row.session_id, REUSED):
             return
-        notice = notification.NotificationRequested(
-            user_id=row.user_id,
-            template="security_alert",
-            category="security",
-            arguments={"reason": reason},
+        await audit.alert(tx, row.user_id, reason)
+
+
+async def shown(request: OwnSession, context: Context) -> Sessions:
+    """Return the sessions of a user that go on, newest first."""
+    async with context.transaction() as tx:
+        rows = await session_store.open_sessions(
+            tx, request.user_id, request.session_id, context.now()
         )
-        await tx.publish(notification.NOTIFICATION_REQUESTED, notice, subject=row.user_id)
+    return Sessions(items=rows)
+
+
+async def revoke_one(request: OwnSession, context: Context) -> Empty:
+    """End one of a user's own sessions; raises NotFound for one that is not theirs."""
+    async with context.transaction() as tx:
+        if not await session_store.is_session_of(tx, request.session_id, request.user_id):
+            raise NotFound("you have no such session")
+        await revoke(tx, request.user_id, request.session_id, REVOKED)
+    return Empty()
+
+
+async def revoke_others(request: OwnSession, context: Context) -> Empty:
+    """End all sessions of a user but the one that asks."""
+    async with context.transaction() as tx:
+        await revoke_all(tx, request.user_id, REVOKED, but=request.session_id)
+    return Empty()
+
+
+async def revoke_all(tx: Tx, user_id: str, because: str, *, but: str = "") -> None:
+    """End all sessions of a user, or all but one."""
+    for session in await session_store.open_sessions(tx, user_id, but, tx.context.now()):
+        if session.session_id != but:
+            await revoke(tx, user_id, session.session_id, because)
 
 
 async def revoke(tx: Tx, user_id: str, session_id: str, because: str) -> bool:
     """End a session and tell; False when there was nothing to end."""
     ended = await session_store.revoke_session(tx, session_id, user_id, because, tx.context.now())
     if ended:
+        await audit.note(tx, user_id, "session-ended", detail=because)
         revoked = SessionRevoked(user_id=user_id, session_id=session_id)
         await tx.publish(SESSION_REVOKED, revoked, subject=user_id)
         tx.after_commit(lambda: mark_revoked(tx.context, session_id))
@@ -128,9 +151,8 @@ async def mark_revoked(context: Context, session_id: str) -> None:
 
 async def holder(context: Context, token: str) -> tuple[tokens.Claims, store.UserRow]:
     """Return a token's claims and its user; raises Unauthenticated, revoked sessions included."""
-    keys = {tokens.key_id(key.public_key()): key for key in await _private_keys(context)}
-    public = {kid: key.public_key() for kid, key in keys.items()}
-    claims = tokens.verify(token, public, context.now())
+    known = tokens.keys_of(await signing_keys.published(context))
+    claims = tokens.verify(token, known, context.now())
     async with context.transaction() as tx:
         user = await store.user(tx, claims.sub)
         goes_on = await session_store.session_is_open(tx, claims.sid, claims.sub, context.now())
@@ -145,7 +167,7 @@ async def _tokens(tx: Tx, user: store.UserRow, session_id: str) -> Tokens:
     refresh_token = secrets.token_urlsafe(32)
     await session_store.add_refresh_token(tx, _digest(refresh_token), session_id, now)
     access_token = tokens.issue(
-        await signing_key(tx),
+        await signing_keys.current(tx),
         user_id=user.user_id,
         session_id=session_id,
         roles=user.roles,
@@ -159,11 +181,6 @@ async def _tokens(tx: Tx, user: store.UserRow, session_id: str) -> Tokens:
         token_type="Bearer",  # noqa: S106 -- a scheme, not a secret
         expires_in=tokens.LIFETIME_S,
     )
-
-
-def _storable(told: str) -> str:
-    """Return what a client told about itself, cut, and without what Postgres cannot keep."""
-    return told[:DEVICE_LENGTH_MAX].replace("\x00", "")
 
 
 def _digest(refresh_token: str) -> bytes:

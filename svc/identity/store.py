@@ -103,6 +103,14 @@ async def credentials(tx: Tx, email_key: str) -> tuple[str, str] | None:
     return (str(row["user_id"]), row["password_hash"]) if row else None
 
 
+async def password_hash(tx: Tx, user_id: str) -> str | None:
+    """Return the password hash of a user whose account is open, or None."""
+    found: str | None = await tx.fetchval(
+        "SELECT password_hash FROM users WHERE user_id = $1 AND NOT closed", user_id
+    )
+    return found
+
+
 async def set_password_hash(tx: Tx, user_id: str, old: str, new: str) -> None:
     """Replace a password hash, unless somebody replaced it meanwhile."""
     await tx.execute(
@@ -126,9 +134,16 @@ async def update_profile(
     )
 
 
-async def set_kyc(tx: Tx, user_id: str, status: str) -> None:
+async def set_roles(tx: Tx, user_id: str, roles: list[str]) -> None:
+    """Store a user's roles."""
+    await tx.execute("UPDATE users SET roles = $2 WHERE user_id = $1", user_id, roles)
+
+
+async def set_kyc(tx: Tx, user_id: str, status: str, now: datetime) -> None:
     """Store the outcome of a verification."""
-    await tx.execute("UPDATE users SET kyc_status = $2 WHERE user_id = $1", user_id, status)
+    await tx.execute(
+        "UPDATE users SET kyc_status = $2, kyc_at = $3 WHERE user_id = $1", user_id, status, now
+    )
 
 
 async def exclude(tx: Tx, user_id: str, until: datetime) -> None:

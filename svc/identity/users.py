@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from svc.identity import rules, store
+from svc.identity import audit, rules, store
 from svc.identity.contract import (
     LIMIT_CHANGED,
     PROFILE_UPDATED,
@@ -110,6 +110,14 @@ async def found(tx: Tx, user_id: str) -> store.UserRow:
     return user
 
 
+async def password_hash(tx: Tx, user_id: str) -> str:
+    """Return the hash of a user's password; raises NotFound."""
+    known = await store.password_hash(tx, user_id)
+    if known is None:
+        raise NotFound("there is no such user")
+    return known
+
+
 async def profile(tx: Tx, user_id: str) -> Profile:
     """Return a profile with its limits as they were set; raises NotFound."""
     user = await found(tx, user_id)
@@ -192,12 +200,17 @@ async def set_limit(context: Context, request: SetLimits) -> Profile:
         step = rules.change_limit(current, wanted, context.now())
         if step.changed:
             await store.put_limit(tx, user.user_id, step.limit)
+            kind = f"{request.kind} {request.period} {request.amount}"
+            await audit.note(
+                tx, user.user_id, "limit-set" if step.holds else "limit-asked", detail=kind
+            )
+        if step.holds:
             changed = LimitChanged(
                 user_id=user.user_id,
                 kind=request.kind,
                 period=request.period,
                 amount=request.amount,
-                effective_at=step.effective_at,
+                effective_at=context.now(),
             )
             await tx.publish(LIMIT_CHANGED, changed, subject=user.user_id)
         return await changed_profile(tx, user.user_id)

@@ -54,6 +54,9 @@ class Route:
     `Idempotency-Key` header when `idempotent` (field `idempotency_key`), from the client's
     address (`from_client`: `ip`, `device`), and all others from the body (POST, PUT, PATCH) or
     the query string (GET, DELETE).
+
+    With another `media_type` than JSON the reply's field `text` is the answer's body as it is, and
+    a `next_cursor` becomes its `Link` to the next page (RFC 8288).
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -64,6 +67,7 @@ class Route:
     from_client: tuple[str, ...] = ()
     idempotent: bool = False
     tag: str = ""
+    media_type: str = "application/json"
 
     def path_fields(self) -> tuple[str, ...]:
         """Return the names in braces of the path, in order."""
@@ -152,6 +156,9 @@ class Live(Generic[DataT_co]):
     the key is the user's id (`role` player) or `all` (public). The first frame is the reply of
     `snapshot`, called with `snapshot_key` = key (and `user_id` from the token when its request
     has that field).
+
+    With `pace_ms` each frame is a whole state, so a client gets at most one per key in that time:
+    the newest. With `follows` the channel is all keys of that other channel at once.
     """
 
     channel: str
@@ -161,10 +168,12 @@ class Live(Generic[DataT_co]):
     snapshot_key: str | None = None
     role: Role = "public"
     purpose: str = ""
+    pace_ms: int = 0
+    follows: str = ""
 
     def subject(self, key: str) -> str:
-        """Return the subject of one key."""
-        return f"live.{self.channel}.{key}"
+        """Return the subject of one key, or of all keys of the channel that this one follows."""
+        return f"live.{self.follows}.*" if self.follows else f"live.{self.channel}.{key}"
 
 
 class RawMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

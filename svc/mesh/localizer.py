@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, date, datetime
@@ -23,7 +22,9 @@ import msgspec
 from msgspec import Struct
 from prometheus_client import Counter
 
+from svc.mesh import tls
 from svc.mesh.errors import Unavailable
+from svc.mesh.settings import Settings
 
 if TYPE_CHECKING:
     from babel import Locale
@@ -86,8 +87,7 @@ class Localizer:
         self.client = httpx.AsyncClient(
             timeout=TIMEOUT_S,
             headers={"user-agent": f"betmesh-{service}", "accept": "application/json"},
-            # Loopback without TLS: no authorities need be loaded and no proxy asked.
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            verify=tls.http_context(Settings()),
             trust_env=False,
         )
 

@@ -9,7 +9,7 @@ is three statements on a connection of its own: the lock, the rows, and both let
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,10 @@ TAKE = """
     ) AS taken
     WHERE total - coalesce(events, 1) < $1 ORDER BY position
 """
-READ = "SELECT position, body FROM mesh_outbox WHERE position = ANY($1::bigint[])"
+READ = """
+    SELECT position, event_id, subject, body, events FROM mesh_outbox
+    WHERE position = ANY($1::bigint[])
+"""
 DROP = """
     WITH dropped AS (DELETE FROM mesh_outbox WHERE position = ANY($1::bigint[]))
     SELECT pg_advisory_unlock_all()
@@ -179,20 +182,17 @@ class Relay:
         """Return subject, body and id of each event of these rows; bodies are read if need be."""
         kept = [self._taken(str(row["event_id"])) for row in rows]
         unread = [row["position"] for row, known in zip(rows, kept, strict=True) if known is None]
-        bodies: dict[int, bytes] = {}
+        stored: dict[int, Any] = {}
         if unread:
             found = await self.connection.fetch(READ, unread)
-            bodies = {row["position"]: row["body"] for row in found}
+            stored = {row["position"]: row for row in found}
         events: list[tuple[str, bytes, str]] = []
         for row, known in zip(rows, kept, strict=True):
-            subject = row["subject"]
-            if known is not None:
-                events += [(subject, body, event_id) for event_id, body in known]
-            elif row["events"] is None:
-                events.append((subject, bodies[row["position"]], str(row["event_id"])))
+            if known is None:
+                events += events_of(stored[row["position"]])
             else:
-                several = unpack(bodies[row["position"]])
-                events += [(subject, body, event_id) for event_id, body in several]
+                subject = row["subject"]
+                events += [(subject, body, event_id) for event_id, body in known]
         return events
 
     def _taken(self, row_id: str) -> Events | None:
@@ -225,6 +225,16 @@ class Relay:
 def stream_of(event: tuple[str, bytes, str]) -> str:
     """Return the topic of an event, which is its stream."""
     return event[0].partition(".")[0]
+
+
+def events_of(row: Any) -> Iterator[tuple[str, bytes, str]]:
+    """Yield subject, body and id of each event that a row of the outbox carries."""
+    if row["events"] is None:
+        yield row["subject"], row["body"], str(row["event_id"])
+        return
+    subject = row["subject"]
+    for event_id, body in unpack(row["body"]):
+        yield subject, body, event_id
 
 
 unpack = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode

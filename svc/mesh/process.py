@@ -11,9 +11,10 @@ from collections.abc import Callable, Generator
 import uvicorn
 import uvloop
 
-from svc.mesh import log
+from svc.mesh import log, tls
 from svc.mesh.errors import DeclarationError, Refused, Unavailable
 from svc.mesh.http import application
+from svc.mesh.patience import PatientForAWhile
 from svc.mesh.runtime import Runtime
 from svc.mesh.service import Service
 from svc.mesh.settings import MissingSetting, Settings
@@ -75,17 +76,21 @@ class Process:
         variable = f"{runtime.service.name.upper()}_PORT"
         host = self.settings.get(f"{runtime.service.name.upper()}_HOST", "127.0.0.1")
         listener = listen(host, int(self.settings[variable]), variable)
-        runtime.metadata["http"] = f"http://{host}:{listener.getsockname()[1]}"
+        pair = tls.http_pair(self.settings)
+        scheme = "https" if pair else "http"
+        runtime.metadata["http"] = f"{scheme}://{host}:{listener.getsockname()[1]}"
         config = uvicorn.Config(
             application(runtime),
             loop="none",
-            http="httptools",
+            http=PatientForAWhile,
             ws="websockets-sansio",
             lifespan="off",  # the services start before their doors open, and end after them
             access_log=False,
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=5,
+            ssl_certfile=pair[0] if pair else None,
+            ssl_keyfile=pair[1] if pair else None,
             ws_max_size=64 * 1024,
             # Compressing each message once per client costs more than loopback or a LAN saves.
             ws_per_message_deflate=False,

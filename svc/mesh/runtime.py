@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from nats.errors import Error as NatsError, SlowConsumerError
 
-from svc.mesh import log, metrics
+from svc.mesh import log, metrics, tls
 from svc.mesh.cache import Cache
 from svc.mesh.caller import Caller
 from svc.mesh.clock import Clock, SystemClock, new_id
@@ -125,6 +125,7 @@ class Runtime:
                 name=f"{name}-{self.instance[-8:]}",
                 nkeys_seed_str=self.settings.nkey_seed(name),
                 inbox_prefix=f"_INBOX.{name}",
+                tls=tls.nats_context(self.settings),
                 error_cb=self._broker_error,
                 disconnected_cb=disconnected,
                 reconnected_cb=connected,

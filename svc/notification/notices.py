@@ -23,6 +23,10 @@ IN_APP: tuple[Channel, ...] = ("in_app",)
 WITH_EMAIL: tuple[Channel, ...] = ("in_app", "email")
 WITH_SMS: tuple[Channel, ...] = ("in_app", "sms")
 ALL: tuple[Channel, ...] = ("in_app", "sms", "email")
+OWN_CHANNELS: dict[str, tuple[Channel, ...]] = {
+    "one_time_code": ("sms",),
+    "reality_check": ("in_app",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,12 +245,18 @@ def casino_payout(played: casino.CasinoPayoutComplete) -> Notice | None:
 
 
 def requested(asked: NotificationRequested) -> Notice:
-    """Tell what another service asks for, by in-app message and e-mail; security by SMS too."""
+    """Tell what another service asks for, by in-app message and e-mail; security by SMS too.
+
+    A one-time code proves who holds the telephone, so it goes there alone; how long somebody has
+    been logged in is told where they are.
+    """
     return Notice(
         user_id=asked.user_id,
         template=asked.template,
         category=asked.category,
-        channels=ALL if asked.category == "security" else WITH_EMAIL,
+        channels=OWN_CHANNELS.get(
+            asked.template, ALL if asked.category == "security" else WITH_EMAIL
+        ),
         arguments={name: Argument(text=value) for name, value in asked.arguments.items()},
     )
 

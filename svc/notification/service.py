@@ -57,6 +57,8 @@ service's own facts cannot start a loop."""
 def _hear(event: Event[Struct]) -> Hear[Struct]:
     if event.type in NOTICES:
         return Hear(event, "tell the user")
+    if event.type == identity.USER_ERASED.type:
+        return Hear(event, "forget how to reach the user")
     if event.type == scheduler.JOB_DUE.type:
         return Hear(event, "send what waits", only=lambda job: job.service == "notification")
     return Hear(event, "nothing to tell", only=lambda _: False)
@@ -193,6 +195,13 @@ async def tell_excluded(
     await tell(event, tx, context)
 
 
+async def forget_user(event: CloudEvent[identity.UserErased], tx: Tx, context: Context) -> None:
+    """Forget how to reach a user; what was said to them names ids alone."""
+    _ = context
+    await store.ensure_recipient(tx, event.data.user_id)
+    await store.forget_contact(tx, event.data.user_id)
+
+
 async def run_job(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context) -> None:
     """Look for messages that wait: what a dead instance left has nobody else to wake it."""
     if event.data.name == RETRY_QUEUED:
@@ -210,6 +219,7 @@ OWN_HANDLERS: dict[str, EventHandler[Any]] = {
     identity.USER_REGISTERED.type: tell_registered,
     identity.PROFILE_UPDATED.type: tell_profile,
     identity.SELF_EXCLUDED.type: tell_excluded,
+    identity.USER_ERASED.type: forget_user,
     scheduler.JOB_DUE.type: run_job,
 }
 for heard in EVENTS:

@@ -56,6 +56,15 @@ async def set_profile(tx: Tx, user_id: str, locale: str, marketing_opt_in: bool)
     )
 
 
+async def forget_contact(tx: Tx, user_id: str) -> None:
+    """Forget addresses and consent; what is on its way finds none any more."""
+    await tx.execute(
+        "UPDATE recipients SET email = NULL, phone = NULL, contact_at = NULL,"
+        " marketing_opt_in = false, profile_version = profile_version + 1 WHERE user_id = $1",
+        user_id,
+    )
+
+
 async def set_excluded(tx: Tx, user_id: str, until: datetime) -> None:
     """Keep the later of two exclusions."""
     await tx.execute(

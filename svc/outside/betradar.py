@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
-from svc.outside import settings as outside_settings, uof
+from svc.outside import descriptions, settings as outside_settings, uof
 from svc.outside.feed import ALIVE_S, PORT, PRODUCTS, Feed, FeedFaults, Settings
 from svc.outside.match import Plan
 from svc.outside.server import HttpRequest, Rejected, application as build, as_json, run
@@ -126,6 +126,18 @@ async def get_producers(request: HttpRequest, provider: Known) -> Response[bytes
     return _as_xml(uof.producers(PRODUCTS))
 
 
+@get("/v1/descriptions/{language:str}/{name:str}")
+async def get_descriptions(
+    request: HttpRequest, provider: Known, language: FromPath[str], name: FromPath[str]
+) -> Response[bytes]:
+    """Give the descriptions of `markets.xml` or `variants.xml` in a language."""
+    _authorise(provider, request)
+    found = descriptions.document(name.removesuffix(".xml"), language)
+    if found is None:
+        raise Rejected(404, f"There are no descriptions {name} in {language}.")
+    return _as_xml(found)
+
+
 @post("/simulate/match")
 async def play_match(request: HttpRequest, provider: Known) -> Response[bytes]:
     plan = msgspec.json.decode(await request.body() or b"{}", type=Plan)
@@ -197,6 +209,7 @@ def application(told: Settings) -> Litestar:
         recover_stateful,
         get_fixture,
         get_producers,
+        get_descriptions,
         play_match,
         get_match,
         continue_match,

@@ -58,9 +58,10 @@ class _Incidents:
         self.wrong = Goal(
             minute=draw.randrange(EARLIEST, LATEST), team=draw.choice(["home", "away"])
         )
-        # One goal falls while nothing gets through.
-        goals = [each for each in self.match.goals or [] if each.minute not in self.busy()]
-        self.goals = [*goals, Goal(minute=OUTAGE_GOAL, team=draw.choice(["home", "away"]))]
+        # The first goal that counts falls while nothing gets through.
+        first = Goal(minute=OUTAGE_GOAL, team=draw.choice(["home", "away"]))
+        later = [each for each in self.match.goals or [] if each.minute > OUTAGE_GOAL]
+        self.goals = [first, *later]
         self.number = 1
 
     def busy(self) -> range:
@@ -77,15 +78,17 @@ class _Incidents:
     def odds(self, minute: int) -> OddsChange:
         """Return all lines, and who scores next."""
         change = self.match.odds(minute, self.match.live, running(minute))
+        change.markets.append(self.next_to_score(minute))
+        return change
+
+    def next_to_score(self, minute: int) -> Market:
+        """Price who scores next from the strengths and the time left."""
         left = Decimal(MINUTES - minute) / MINUTES / 100
         home, away = (strength * left for strength in self.match.strengths)
         none = (-(home + away)).exp()
         chances = {HOME: (1 - none) * home / (home + away), NONE: none,
                    AWAY: (1 - none) * away / (home + away)}  # fmt: skip
-        change.markets.append(
-            self.next_goal(self.number, [_priced(*each) for each in chances.items()], 1)
-        )
-        return change
+        return self.next_goal(self.number, [_priced(*each) for each in chances.items()], 1)
 
     def scored(self, side: Side) -> list[FeedMessage]:
         """Return the messages of a goal: stop, who scored it, and settle who did."""
@@ -156,7 +159,10 @@ def _priced(outcome: str, chance: Decimal) -> Outcome:
 def dramatic(plan: Plan) -> Iterator[Step]:
     """Write the match after its fixture."""
     told = _Incidents(plan)
-    yield from start(told.match, minutes=(-10, -5))
+    for step in start(told.match, minutes=(-10, -5)):
+        if step.phase == "before" and isinstance(step.message, OddsChange):
+            step.message.markets.append(told.next_to_score(0))
+        yield step
     yield Step(minute=0, phase="kick_off", message=told.odds(0))
     for minute in range(1, MINUTES):
         yield from _outage(told, minute)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Literal
 from xml.etree import ElementTree as ET
 
+from defusedxml.ElementTree import fromstring
 from msgspec import Struct, field, structs
 
 
@@ -245,3 +246,23 @@ def answer(code: str, sentence: str) -> ET.Element:
     root = ET.Element("response", response_code=code)
     ET.SubElement(root, "action").text = sentence
     return root
+
+
+PREMATCH_PRODUCTS = frozenset({"3"})
+SOCCER = "1"
+LOW = frozenset({"bet_settlement", "rollback_bet_settlement", "bet_cancel", "rollback_bet_cancel"})
+
+
+def routing_key(message: bytes, sport: str = SOCCER) -> str:
+    """Return the key under which the feed's exchange carries a message.
+
+    Its parts: priority, pre-match or live, the kind, the sport, the event's URN and id, the node.
+    """
+    root = fromstring(message)
+    event_id, product = root.get("event_id"), root.get("product", "")
+    if event_id is None:
+        return f"-.-.-.{root.tag}.-.-.-.-"
+    priority = "lo" if root.tag in LOW else "hi"
+    scope = "pre.-" if product in PREMATCH_PRODUCTS else "-.live"
+    urn, _, number = event_id.rpartition(":")
+    return f"{priority}.{scope}.{root.tag}.{sport}.{urn}.{number}.-"

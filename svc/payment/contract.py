@@ -158,6 +158,28 @@ class RefundDeposit(Request, frozen=True, kw_only=True):
     actor_id: Id | None = None
 
 
+class CaptureDeposit(Request, frozen=True, kw_only=True):
+    """An operator takes a deposit that is only authorised; without an amount all of it."""
+
+    deposit_id: Id
+    amount: Amount | None = None
+    actor_id: Id | None = None
+
+
+class ReleaseDeposit(Request, frozen=True, kw_only=True):
+    """An operator lets a deposit go that is only authorised."""
+
+    deposit_id: Id
+    actor_id: Id | None = None
+
+
+class AbandonWithdrawal(Request, frozen=True, kw_only=True):
+    """An operator found that the provider never carried a flagged withdrawal out."""
+
+    withdrawal_id: Id
+    actor_id: Id | None = None
+
+
 class PaymentSuccess(EventData, frozen=True, kw_only=True):
     """A deposit was paid: the wallet credits it under `transfer_id`."""
 
@@ -319,6 +341,31 @@ REFUND_DEPOSIT = Call(
         status=202, tag="admin", from_token=("actor_id",), idempotent=True,
     ),
 )  # fmt: skip
+CAPTURE_DEPOSIT = Call(
+    "rpc.payment.v1.capture_deposit", CaptureDeposit, Deposit, "Capture an authorised deposit.",
+    refuses=(NotFound, Conflict, Forbidden), idempotent=True, deadline_ms=8_000,
+    route=Route(
+        method="POST", path="/v1/admin/deposits/{deposit_id}/capture", role="operator",
+        tag="admin", from_token=("actor_id",),
+    ),
+)  # fmt: skip
+RELEASE_DEPOSIT = Call(
+    "rpc.payment.v1.release_deposit", ReleaseDeposit, Deposit, "Let an authorised deposit go.",
+    refuses=(NotFound, Conflict, Forbidden), idempotent=True, deadline_ms=8_000,
+    route=Route(
+        method="DELETE", path="/v1/admin/deposits/{deposit_id}/authorization", role="operator",
+        tag="admin", from_token=("actor_id",),
+    ),
+)  # fmt: skip
+ABANDON_WITHDRAWAL = Call(
+    "rpc.payment.v1.abandon_withdrawal", AbandonWithdrawal, Withdrawal,
+    "Give the money of a withdrawal back that was never answered.",
+    refuses=(NotFound, Conflict, Forbidden), idempotent=True, deadline_ms=5_000,
+    route=Route(
+        method="DELETE", path="/v1/admin/withdrawals/{withdrawal_id}", role="operator",
+        tag="admin", from_token=("actor_id",),
+    ),
+)  # fmt: skip
 RECEIVE_WEBHOOK = Call(
     "rpc.payment.v1.receive_webhook", RawMessage, Empty, "Take in the provider's webhook.",
     callers=("gateway",), refuses=(BadSignature,), idempotent=True, deadline_ms=5_000,
@@ -330,7 +377,8 @@ PAYMENT = Contract(
     purpose="Deposits, withdrawals and refunds through a provider over HTTP.",
     answers=(
         REQUEST_DEPOSIT, GET_DEPOSIT, REQUEST_WITHDRAWAL, GET_WITHDRAWAL, CANCEL_WITHDRAWAL,
-        REFUND_DEPOSIT, RECEIVE_WEBHOOK, PENDING, RECONCILIATION, RECONCILE,
+        REFUND_DEPOSIT, CAPTURE_DEPOSIT, RELEASE_DEPOSIT, ABANDON_WITHDRAWAL, RECEIVE_WEBHOOK,
+        PENDING, RECONCILIATION, RECONCILE,
     ),
     publishes=(
         PAYMENT_SUCCESS, PAYMENT_FAILED, PAYMENT_REFUNDED, PAYMENT_DISPUTED, DISPUTE_CLOSED,

@@ -19,6 +19,7 @@ from svc.payment.contract import (
 from svc.payment.rules import Player
 from svc.payment.store_deposits import DepositRow
 
+EXPIRED = "expired"
 REGISTRATION_ASKED = 20
 REGISTRATION_PAUSE_S = 0.05
 """A player who has just registered may be quicker than the event about it: wait up to 1 s."""
@@ -79,6 +80,7 @@ async def _take_in(asked: RequestDeposit, context: Context) -> DepositRow | None
             flag=None,
             created_at=now,
             tries=0,
+            reviewed=rules.is_reviewed(asked.amount, context.runtime.settings.get),
         )
         await store_deposits.insert(tx, row, asked.idempotency_key, rules.next_try(now, 0))
     return row
@@ -106,7 +108,7 @@ async def start(context: Context, row: DepositRow) -> DepositRow:
             return await store_deposits.find(tx, row.deposit_id) or row
     try:
         intent = await provider.of(context).pay_in(
-            row.deposit_id, row.amount, row.currency, row.method
+            row.deposit_id, row.amount, row.currency, row.method, manual=row.reviewed
         )
     except provider.Rejected as rejected:
         field = "method" if rejected.code == "resource_missing" else "amount"
@@ -145,6 +147,9 @@ async def look(context: Context, deposit_id: str) -> None:
         if row is None or row.status != "pending":
             return
         await store_deposits.tried(tx, deposit_id, rules.next_try(context.now(), row.tries + 1))
+    if not rules.may_be_asked_for(row.created_at, context.now()) and not row.reviewed:
+        await _give_up(context, row)
+        return
     if row.provider_id is None:
         row = await start(context, row)
         if row.status != "pending":
@@ -153,6 +158,22 @@ async def look(context: Context, deposit_id: str) -> None:
             raise Unavailable("the payment provider does not answer")
     # A repeated request gets its first answer, however old: only reading tells the state of now.
     await apply(context, deposit_id, await provider.of(context).intent(row.provider_id))
+
+
+async def _give_up(context: Context, row: DepositRow) -> None:
+    """End a deposit that nobody completed for a day; should it be paid after all, it is credited.
+
+    Raises Unavailable when the provider does not answer.
+    """
+    if row.provider_id is None:
+        async with context.transaction() as tx:
+            await fail(tx, row.deposit_id, EXPIRED)
+        return
+    try:
+        intent = await provider.of(context).cancel(f"{row.deposit_id}.cancel", row.provider_id)
+    except provider.Rejected:
+        intent = await provider.of(context).intent(row.provider_id)  # it was decided meanwhile
+    await apply(context, row.deposit_id, intent)
 
 
 async def apply(context: Context, deposit_id: str, intent: provider.Intent) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -283,6 +283,8 @@ def _read(answer: httpx.Response, kind: type[AnswerT]) -> AnswerT:
     raise Rejected(problem.code or "rejected", problem.message)
 
 
+Ask = Callable[[Provider, str], Awaitable[Intent]]
+"""Something to ask of a payment by its id at the provider."""
 _OF: WeakKeyDictionary[Runtime, Provider] = WeakKeyDictionary()
 
 

@@ -59,6 +59,9 @@ DISPUTE_RANK: dict[Outcome, int] = {"open": 0, "lost": 1, "won": 2}
 INQUIRY = "warning_"
 """So begin the states of a bank's mere question, which takes no money (Stripe)."""
 
+ASKED_FOR = timedelta(hours=23)
+"""So long a payment is asked for with its key: the provider forgets keys after 24 hours (Stripe),
+and would then do it a second time."""
 FIRST_RETRY = timedelta(seconds=10)
 LAST_RETRY = timedelta(minutes=10)
 
@@ -236,6 +239,17 @@ def policy_of(setting: Callable[[str, str], str]) -> WithdrawalPolicy:
     )
 
 
+def is_reviewed(amount: int, setting: Callable[[str, str], str]) -> bool:
+    """Say whether an operator looks at a deposit first: from PAYMENT_REVIEW_FROM minor units on.
+
+    Raises DeclarationError when the setting is no amount.
+    """
+    least = setting("PAYMENT_REVIEW_FROM", "")
+    if least and not least.isdecimal():
+        raise DeclarationError("PAYMENT_REVIEW_FROM must be an amount in minor units")
+    return bool(least) and amount >= int(least)
+
+
 def check_player(player: Player, currency: str, now: datetime) -> None:
     """Raise what forbids a deposit: exclusion, a failed verification, another currency."""
     if player.excluded_until is not None and now < player.excluded_until:
@@ -275,6 +289,11 @@ def check_limits(
             remaining=max(left[period], 0),
             currency=currency,
         )
+
+
+def may_be_asked_for(created_at: datetime, now: datetime) -> bool:
+    """Say whether the provider still knows the key of a payment that was taken in then."""
+    return now - created_at < ASKED_FOR
 
 
 def next_try(now: datetime, tries: int) -> datetime:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 from svc.identity import contract as identity
 from svc.mesh.context import Context
@@ -20,6 +21,8 @@ from svc.payment import (
     provider,
     reconciliation,
     refunds,
+    reviews,
+    rules,
     store_deposits,
     store_disputes,
     store_players,
@@ -31,7 +34,9 @@ from svc.payment import (
     withdrawals,
 )
 from svc.payment.contract import (
+    ABANDON_WITHDRAWAL,
     CANCEL_WITHDRAWAL,
+    CAPTURE_DEPOSIT,
     GET_DEPOSIT,
     GET_WITHDRAWAL,
     PAYMENT,
@@ -40,14 +45,18 @@ from svc.payment.contract import (
     PAYMENT_SUCCESS,
     RECEIVE_WEBHOOK,
     REFUND_DEPOSIT,
+    RELEASE_DEPOSIT,
     REQUEST_DEPOSIT,
     REQUEST_WITHDRAWAL,
+    AbandonWithdrawal,
+    CaptureDeposit,
     Deposit,
     DepositOf,
     PaymentFailed,
     PaymentRefunded,
     PaymentSuccess,
     RefundDeposit,
+    ReleaseDeposit,
     RequestDeposit,
     RequestWithdrawal,
     Withdrawal,
@@ -126,6 +135,8 @@ payment = Service(
 async def open_provider(context: Context) -> None:
     """Make the HTTP client of the provider and ask for the jobs."""
     provider.open_for(context)
+    for read in (rules.policy_of, partial(rules.is_reviewed, 0)):
+        read(context.runtime.settings.get)  # what is no amount shall be told at the start
     async with context.transaction() as tx:
         for name, cron in JOBS.items():
             await tx.publish(
@@ -183,6 +194,27 @@ async def refund_deposit(request: RefundDeposit, context: Context) -> Deposit:
     """Give a deposit back to where it came from."""
     await identity.require_permission(context, request.actor_id, "payment.refund")
     return await refunds.request(request, context)
+
+
+@payment.answers(CAPTURE_DEPOSIT)
+async def capture_deposit(request: CaptureDeposit, context: Context) -> Deposit:
+    """Take a deposit that an operator looked at."""
+    await identity.require_permission(context, request.actor_id, "payment.capture")
+    return await reviews.capture(request, context)
+
+
+@payment.answers(RELEASE_DEPOSIT)
+async def release_deposit(request: ReleaseDeposit, context: Context) -> Deposit:
+    """Let a deposit go that an operator looked at."""
+    await identity.require_permission(context, request.actor_id, "payment.capture")
+    return await reviews.release(request, context)
+
+
+@payment.answers(ABANDON_WITHDRAWAL)
+async def abandon_withdrawal(request: AbandonWithdrawal, context: Context) -> Withdrawal:
+    """Give the money of a withdrawal back that was never answered."""
+    await identity.require_permission(context, request.actor_id, "payment.abandon")
+    return await reviews.abandon(request, context)
 
 
 @payment.answers(RECEIVE_WEBHOOK)

@@ -12,14 +12,16 @@ from svc.payment.store import Table, as_json, from_json
 
 COLUMNS = """
     deposit_id, user_id, request_hash, amount, currency, method, transfer_id, status, provider_id,
-    next_action, reason, answered_status, refusal, flag, created_at, tries, received
+    next_action, reason, answered_status, refusal, flag, created_at, tries, received,
+    reviewed
 """
 
 
 class DepositRow(Struct, frozen=True, kw_only=True):
     """A deposit as it is stored; money in minor units.
 
-    `received` is what was captured, None when that is all of `amount`.
+    `received` is what was captured, None when that is all of `amount`. A `reviewed` one is only
+    authorised until an operator captures it.
     """
 
     deposit_id: str
@@ -39,6 +41,7 @@ class DepositRow(Struct, frozen=True, kw_only=True):
     created_at: datetime
     tries: int
     received: int | None = None
+    reviewed: bool = False
 
     @property
     def paid(self) -> int:
@@ -65,6 +68,7 @@ def _row(row: Record) -> DepositRow:
         created_at=row["created_at"],
         tries=row["tries"],
         received=row["received"],
+        reviewed=row["reviewed"],
     )
 
 
@@ -81,8 +85,8 @@ async def insert(
         """
         INSERT INTO deposits (
             deposit_id, user_id, idempotency_key, request_hash, amount, currency, method,
-            transfer_id, next_try_at, created_at, updated_at
-        ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
+            transfer_id, reviewed, next_try_at, created_at, updated_at
+        ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
         """,
         row.deposit_id,
         row.user_id,
@@ -92,6 +96,7 @@ async def insert(
         row.currency,
         row.method,
         row.transfer_id,
+        row.reviewed,
         next_try_at,
         row.created_at,
     )

@@ -38,6 +38,7 @@ from svc.wallet import contract as wallet
 
 KIND = "withdrawal"
 CANCELLED = "cancelled"
+UNANSWERED = "not answered for a day"
 STEPS_MAX = 12
 
 
@@ -219,7 +220,14 @@ async def _hold(context: Context, row: WithdrawalRow) -> None:
 
 
 async def _submit(context: Context, row: WithdrawalRow) -> bool:
-    """Ask the provider for the payout; False when it does not answer and the sweep must go on."""
+    """Ask the provider for the payout; False when it does not answer and the sweep must go on.
+
+    After a day its key may be forgotten there: then only its events tell, or a person.
+    """
+    if not rules.may_be_asked_for(row.created_at, context.now()):
+        async with context.transaction() as tx:
+            await store_withdrawals.flag(tx, row.withdrawal_id, UNANSWERED, context.now())
+        return False
     try:
         payout = await provider.of(context).pay_out(
             row.withdrawal_id, row.amount, row.currency, row.method

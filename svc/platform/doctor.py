@@ -6,7 +6,6 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-import httpx
 import psutil
 
 from svc.platform import ports, ready
@@ -62,7 +61,7 @@ def _servers(installation: Installation) -> list[str]:
 def _services(installation: Installation) -> list[str]:
     times = ready.remembered(installation.run_dir)
     down: list[str] = []
-    with httpx.Client(timeout=ready.ANSWER_S, trust_env=False) as client:
+    with ready.client_of(installation) as client:
         for name in SERVICES:
             port = installation.port(name)
             if ready.is_ready(client, installation, name):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, quote, urlsplit
 
+from svc.mesh import tls
 from svc.platform import keys, ports
 from svc.platform.errors import PlatformError
 from svc.platform.ports import DATABASES, HOST, OUTSIDE
@@ -43,6 +44,7 @@ FOR_CLIENTS = (
     "DATABASE_URL",
     "REDIS_URL",
 )
+FOR_TLS_CLIENTS = ("TLS_CA", "TLS_CERT", "TLS_KEY")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,13 @@ class Installation:
 
     def __getitem__(self, key: str) -> str:
         return self.values[key]
+
+    @property
+    def scheme(self) -> str:
+        """What the services' own HTTP speaks."""
+        return (
+            "https" if self.values.get("TLS_CERT") or self.values.get("HTTP_TLS_CERT") else "http"
+        )
 
     def port(self, name: str) -> int:
         """Port of a service, server or outside program."""
@@ -120,7 +129,8 @@ def lock(path: Path) -> Generator[None]:
 
 def exports(values: Mapping[str, str]) -> str:
     """What a client needs, as lines for `eval` in a shell."""
-    return "\n".join(f"export {key}={shlex.quote(values[key])}" for key in FOR_CLIENTS)
+    names = [*FOR_CLIENTS, *(name for name in FOR_TLS_CLIENTS if values.get(name))]
+    return "\n".join(f"export {key}={shlex.quote(values[key])}" for key in names)
 
 
 def _addresses(
@@ -131,7 +141,9 @@ def _addresses(
     host = environment.get("GATEWAY_HOST") or old.get("GATEWAY_HOST") or HOST
     values["GATEWAY_HOST"] = host
     reached = HOST if host in ("", "0.0.0.0", "::") else host  # noqa: S104  # compared, not bound
-    values["GATEWAY_URL"] = f"http://{reached}:{table['GATEWAY_PORT']}"
+    values |= _certificates(environment, old)
+    scheme = "https" if values.get("TLS_CERT") or values.get("HTTP_TLS_CERT") else "http"
+    values["GATEWAY_URL"] = f"{scheme}://{reached}:{table['GATEWAY_PORT']}"
     values["GATEWAY_GRPC"] = f"{reached}:{table['GATEWAY_GRPC_PORT']}"
     values["OPERATOR_NKEY_FILE"] = str(keys.seed_file(run_dir, "operator"))
     for program, variable in zip(
@@ -148,7 +160,7 @@ def _addresses(
     nats = environment.get("NATS_URL", "")
     if _is_ours(nats, table["NATS_PORT"]) or ("nats" in before and nats == old.get("NATS_URL")):
         own.add("nats")
-        nats = f"nats://{HOST}:{table['NATS_PORT']}"
+        nats = f"{'tls' if values.get('TLS_CERT') else 'nats'}://{HOST}:{table['NATS_PORT']}"
     values["NATS_URL"] = nats
 
     redis = environment.get("REDIS_URL", "")
@@ -164,6 +176,21 @@ def _addresses(
         own.add("postgres")
     values["OWN_SERVERS"] = ",".join(sorted(own))
     return values, frozenset(own)
+
+
+def _certificates(environment: Mapping[str, str], old: Mapping[str, str]) -> dict[str, str]:
+    """Paths of certificates, as given now or before; one that is given as nothing is forgotten."""
+    found: dict[str, str] = {}
+    for what in ("", "NATS_", "HTTP_", "GRPC_"):
+        for kind in tls.KINDS:
+            name = f"{what}TLS_{kind}"
+            path = environment.get(name, old.get(name, ""))
+            if path:
+                found[name] = str(Path(path).resolve())
+    every = [name for name in ("TLS_CA", "TLS_CERT", "TLS_KEY") if name in found]
+    if every and len(every) < len(tls.KINDS):
+        raise PlatformError(f"of TLS_CA, TLS_CERT and TLS_KEY only {', '.join(every)} is given")
+    return found
 
 
 def _database_addresses(

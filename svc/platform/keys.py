@@ -10,8 +10,9 @@ import nkeys
 from svc.platform.ports import SERVICES
 
 # operator: a person with the nats CLI; observer: the wiretap, reads only; deploy: creates streams,
-# consumers and buckets; system: the server's own account (health, reload).
-PEOPLE = ("operator", "observer", "deploy", "system")
+# consumers and buckets; system: the server's own account (health, reload); betradar: a bridge that
+# copies the odds feed's messages to `uof.>`.
+PEOPLE = ("operator", "observer", "deploy", "system", "betradar")
 
 
 def seed_file(run_dir: Path, user: str) -> Path:

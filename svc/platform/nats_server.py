@@ -73,6 +73,7 @@ class NatsServer:
             # Time for clients to finish what is in flight before a stop.
             "lame_duck_duration: 30s",
             "lame_duck_grace_period: 1s",
+            *self._tls(),
             "jetstream {",
             f'  store_dir: "{directory}"',
             "  max_memory_store: 64MB",
@@ -84,6 +85,21 @@ class NatsServer:
         path = directory / "server.conf"
         path.write_text("\n".join(own) + "\n\n" + permissions)
         return path
+
+    def _tls(self) -> list[str]:
+        """The server's certificate; whoever connects must show one of the same authority."""
+        values = self._installation.values
+        if not values.get("TLS_CERT"):
+            return []
+        return [
+            "tls {",
+            f'  cert_file: "{values["TLS_CERT"]}"',
+            f'  key_file: "{values["TLS_KEY"]}"',
+            f'  ca_file: "{values["TLS_CA"]}"',
+            "  verify: true",
+            "  timeout: 5",
+            "}",
+        ]
 
 
 def tool(name: str) -> str:

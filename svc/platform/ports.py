@@ -52,6 +52,12 @@ PORTS: dict[str, int] = {
 }
 PORT_MAX = 65535
 
+BLOCK = 32
+# Of ports for installations beside others; the first of each says that the block is given away.
+# Below the range from which systems give ports to outgoing connections, so that none of those
+# takes one of ours between our look and the server's start.
+BLOCKS = range(15000, 30000, BLOCK)
+
 
 def resolve(*sources: Mapping[str, str]) -> dict[str, int]:
     """Port of every variable in `PORTS`: from the first source that names it, else its default."""
@@ -109,8 +115,20 @@ def holder(port: int) -> str:
 
 
 def free_ports() -> dict[str, str]:
-    """A free port for every variable of the table, for an installation beside others (tests)."""
-    # Below the range from which systems give ports to outgoing connections, so that none of those
-    # takes one of ours between this look and the server's start.
-    candidates = iter(random.sample(range(15000, 30000), 2000))
-    return {variable: str(next(port for port in candidates if is_free(port))) for variable in PORTS}
+    """A free port for every variable of the table, for an installation beside others (tests).
+
+    No other call gives them, in whatever process, as long as this process lives.
+    """
+    for start in random.sample(BLOCKS, len(BLOCKS)):
+        guard = socket.socket()
+        try:
+            guard.bind((HOST, start))
+        except OSError:
+            guard.close()
+            continue
+        ports = range(start + 1, start + BLOCK)
+        if all(is_free(port) for port in ports):
+            guard.detach()  # stays bound until the process ends
+            return {variable: str(port) for variable, port in zip(PORTS, ports, strict=False)}
+        guard.close()
+    raise PlatformError(f"no {BLOCK} ports in a row are free from {BLOCKS.start} on")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from svc.mesh import tls
 from svc.platform.installation import Installation
 from svc.platform.ports import HOST, SERVICES
 
@@ -20,10 +21,17 @@ FILE = "ready.json"
 def is_ready(client: httpx.Client, installation: Installation, service: str) -> bool:
     """Whether the service says that it and all it depends on can work."""
     try:
-        url = f"http://{HOST}:{installation.port(service)}/readyz"
+        url = f"{installation.scheme}://{HOST}:{installation.port(service)}/readyz"
         return client.get(url).status_code == HTTPStatus.OK
     except httpx.HTTPError:
         return False
+
+
+def client_of(installation: Installation) -> httpx.Client:
+    """A client for the services' own HTTP, encrypted or not, as the installation has it."""
+    # trust_env off: a proxy of the shell must not come between us and loopback.
+    trust = tls.http_context(installation.values)
+    return httpx.Client(timeout=ANSWER_S, verify=trust, trust_env=False)
 
 
 def wait_ready(
@@ -43,8 +51,7 @@ def wait_ready(
     waiting = list(services)
     ready: dict[str, float] = {}
     stop = stopped or threading.Event()
-    # trust_env off: a proxy of the shell must not come between us and loopback.
-    with httpx.Client(timeout=ANSWER_S, trust_env=False) as client:
+    with client_of(installation) as client:
         while waiting and time.monotonic() - started < seconds_max and not stop.is_set():
             for name in [name for name in waiting if is_ready(client, installation, name)]:
                 waiting.remove(name)

@@ -11,6 +11,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 
+from svc.mesh import tls
 from svc.mesh.connection import Connection
 from svc.platform import keys
 from svc.platform.errors import PlatformError
@@ -68,6 +69,7 @@ async def connect(installation: Installation, user: str) -> Connection:
             name=user,
             nkeys_seed=str(seed),
             inbox_prefix=f"_INBOX.{user}",
+            tls=tls.nats_context(installation.values),
             connect_timeout=CONNECT_S,
             allow_reconnect=False,
             error_cb=quiet,

@@ -6,10 +6,11 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import psutil
 
+from svc.mesh import tls
 from svc.platform import postgres_server, servers
 from svc.platform.errors import PlatformError
 from svc.platform.installation import default_run_dir, prepare_default, read
@@ -35,6 +36,7 @@ def psql(arguments: Sequence[str]) -> int:
         "PGUSER": unquote(url.username or ""),
         "PGPASSWORD": unquote(url.password or ""),
         "PGDATABASE": url.path.strip("/"),
+        **{f"PG{name.upper()}": value for name, value in parse_qsl(url.query)},
     }
     program = shutil.which("psql") or str(postgres_server.software() / "bin" / "psql")
     os.execve(program, [program, *rest], {**os.environ, **connection})  # noqa: S606  # no shell
@@ -54,6 +56,11 @@ def nats(arguments: Sequence[str]) -> int:
     # A context that the person selected for another server must not mix in.
     command = [program, "--no-context", "--server", installation["NATS_URL"]]
     command += ["--nkey", installation["OPERATOR_NKEY_FILE"], "--inbox-prefix=_INBOX.operator"]
+    if authority := tls.path_of(installation.values, "NATS", "CA"):
+        command += [f"--tlsca={authority}"]
+    for kind in ("cert", "key"):
+        if path := tls.path_of(installation.values, "NATS", kind.upper()):
+            command += [f"--tls{kind}={path}"]
     os.execv(program, [*command, *arguments])  # noqa: S606  # no shell
 
 

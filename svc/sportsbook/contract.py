@@ -14,7 +14,6 @@ from svc.mesh.errors import (
     Forbidden,
     IdempotencyMismatch,
     NotFound,
-    Refused,
     Unauthenticated,
 )
 from svc.mesh.types import (
@@ -36,14 +35,28 @@ from svc.sportsbook.contract_bets import (
     BetCashedOut,
     BetKind,
     BetPlaced,
+    BetRefused,
     BetRejected,
     BetResult,
     BetRolledBack,
     BetSettled,
     BetStatus,
+    CurrencyMismatch,
+    FreeBetUnusable,
     LegResult,
+    LimitExceeded,
+    MarketClosed,
+    OddsChanged,
     OddsPolicy,
+    SelfExcluded,
     SystemName,
+)
+from svc.sportsbook.contract_offers import (
+    CASH_OUT,
+    DEDUCT,
+    GRANT_FREE_BET,
+    LIST_FREE_BETS,
+    QUOTE_CASH_OUT,
 )
 
 EventStatus = Literal[
@@ -51,55 +64,6 @@ EventStatus = Literal[
     "postponed", "abandoned",
 ]  # fmt: skip
 MarketStatus = Literal["active", "suspended", "inactive", "settled", "cancelled", "handed_over"]
-
-
-class OddsChanged(Refused):
-    """The odds are not what the slip says any more."""
-
-    name = "odds-changed"
-    status = 409
-
-
-class MarketClosed(Refused):
-    """The market takes no bets now."""
-
-    name = "market-closed"
-    status = 409
-
-
-class LimitExceeded(Refused):
-    """The stake is outside the limits."""
-
-    name = "limit-exceeded"
-    status = 422
-
-
-class SelfExcluded(Refused):
-    """The player is excluded from play."""
-
-    name = "self-excluded"
-    status = 403
-
-
-class BetRefused(Refused):
-    """The bet was refused by the wallet."""
-
-    name = "insufficient-funds"
-    status = 422
-
-
-class FreeBetUnusable(Refused):
-    """The free bet cannot be used for this."""
-
-    name = "free-bet-unusable"
-    status = 422
-
-
-class CurrencyMismatch(Refused):
-    """The player's wallet is kept in another currency."""
-
-    name = "currency-mismatch"
-    status = 422
 
 
 class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -345,20 +309,30 @@ LIABILITIES = Call(
     ),
 )  # fmt: skip
 
+LIVE_PACE_MS = 100
+"""A client gets at most one frame of an event in this time: the newest."""
 ODDS = Live(
     "odds", EventDetail, "/ws/odds/{key}", cast("Call[Struct, Struct]", GET_EVENT), "event_id",
-    purpose="An event's markets and odds, whole, whenever they change.",
+    purpose="An event's markets and odds, whole, whenever they change.", pace_ms=LIVE_PACE_MS,
+)  # fmt: skip
+BOARD = Live(
+    "board", EventDetail, "/ws/odds", cast("Call[Struct, Struct]", LIST_EVENTS),
+    purpose="All events: first the list, then each event whole whenever it changes.",
+    pace_ms=LIVE_PACE_MS, follows="odds",
 )  # fmt: skip
 
 SPORTSBOOK = Contract(
     name="sportsbook",
     version="1.0.0",
     purpose="Fixtures, markets and odds from BetRadar; bets and their settlement.",
-    answers=(LIST_EVENTS, GET_EVENT, PLACE_BET, LIST_BETS, GET_BET, INGEST, LIABILITIES),
+    answers=(
+        LIST_EVENTS, GET_EVENT, PLACE_BET, LIST_BETS, GET_BET, INGEST, LIABILITIES, QUOTE_CASH_OUT,
+        CASH_OUT, LIST_FREE_BETS, GRANT_FREE_BET, DEDUCT,
+    ),
     publishes=(
         BET_PLACED, BET_SETTLED, BET_CANCELLED, BET_REJECTED, BET_ROLLED_BACK, BET_CASHED_OUT,
     ),
-    pushes=(ODDS,),
+    pushes=(ODDS, BOARD),
     doors=(
         Door(
             path="/feeds/betradar", call=INGEST, headers=("x-access-token",),

@@ -1,10 +1,11 @@
-"""What a bet is made of, and what the sportsbook tells of bets: a part of its contract.
+"""What bets are made of, why they are refused, and what is told of them: a part of the contract.
 
 Others import these from `contract`.
 """
 
 from typing import Literal
 
+from svc.mesh.errors import Refused
 from svc.mesh.types import Amount, AmountOrZero, Currency, EventData, Id
 
 BetKind = Literal["single", "accumulator", "system"]
@@ -16,6 +17,55 @@ SystemName = Literal[
     "trixie", "patent", "yankee", "lucky15", "canadian", "super_yankee", "lucky31", "heinz",
     "lucky63", "super_heinz", "goliath",
 ]  # fmt: skip
+
+
+class OddsChanged(Refused):
+    """The odds are not what the slip says any more."""
+
+    name = "odds-changed"
+    status = 409
+
+
+class MarketClosed(Refused):
+    """The market takes no bets now."""
+
+    name = "market-closed"
+    status = 409
+
+
+class LimitExceeded(Refused):
+    """The stake is outside the limits."""
+
+    name = "limit-exceeded"
+    status = 422
+
+
+class SelfExcluded(Refused):
+    """The player is excluded from play."""
+
+    name = "self-excluded"
+    status = 403
+
+
+class BetRefused(Refused):
+    """The bet was refused by the wallet."""
+
+    name = "insufficient-funds"
+    status = 422
+
+
+class FreeBetUnusable(Refused):
+    """The free bet cannot be used for this."""
+
+    name = "free-bet-unusable"
+    status = 422
+
+
+class CurrencyMismatch(Refused):
+    """The player's wallet is kept in another currency."""
+
+    name = "currency-mismatch"
+    status = 422
 
 
 class BetPlaced(EventData, frozen=True, kw_only=True):

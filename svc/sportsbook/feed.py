@@ -16,6 +16,7 @@ from svc.mesh.database import Tx
 from svc.mesh.errors import Refused, Unavailable
 from svc.sportsbook import (
     feed_api,
+    feed_descriptions,
     feed_recovery,
     feed_results,
     store_events,
@@ -99,7 +100,11 @@ async def work_on(message_id: str, message: Message, context: Context) -> None:
 
 
 async def sweep(context: Context) -> None:
-    """Work on messages that were stored but not finished, oldest first."""
+    """Work on messages that were stored but not finished, oldest first; and look after producers.
+
+    Producers come first: one whose messages have waited for too long is down.
+    """
+    await feed_recovery.sweep(context)
     async with context.transaction() as tx:
         waiting = await store_messages.waiting(tx, context.now() - SWEEP_AFTER, SWEEP_BATCH)
     for each in waiting:
@@ -110,7 +115,7 @@ async def sweep(context: Context) -> None:
                 await store_messages.fail(tx, each.message_id, failure.detail)
             continue
         await work_on(each.message_id, document.message, context)
-    await feed_recovery.sweep(context)
+    await feed_descriptions.sweep(context)
     async with context.transaction() as tx:
         since = context.now() - FIXTURE_WANTED
         wanted = await store_producers.wanted_fixtures(tx, since, FIXTURES_BATCH)
@@ -179,12 +184,13 @@ async def _event_status(told: SportEventStatus | None, at_ms: int, event: EventR
 async def _(message: BetStop, tx: Tx) -> Effect:
     await store_events.lock_event(tx, message.event_id)
     clocks = await store_events.clocks(tx, message.event_id, message.product)
+    known = feed_descriptions.of(tx.context, view.SHOWN_LOCALE)
     stopped: list[MarketKey] = [
         key
         for key, clock in clocks.items()
         if clock.applied_ms <= message.timestamp
         and not clock.handed_over
-        and in_groups(clock.market_id, message.groups)
+        and in_groups(clock.market_id, message.groups, known)
     ]
     if clocks and not stopped:
         return STALE

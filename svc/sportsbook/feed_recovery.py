@@ -123,12 +123,13 @@ async def complete(message: SnapshotComplete, tx: Tx) -> str:
 
 
 def _up_again(known: Producer) -> Producer:
+    """Return a producer after its recovery, which also gives the subscription back."""
     return Producer(
         producer=known.producer,
         alive_ms=known.alive_ms,
-        subscribed=known.subscribed,
+        subscribed=True,
         heard_at=known.heard_at,
-        up=known.subscribed,
+        up=True,
         processed_ms=known.alive_ms,
         recovery_id=None,
     )

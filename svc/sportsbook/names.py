@@ -1,7 +1,8 @@
-"""What markets and outcomes are called, in a language: templates of our own for common markets.
+"""What markets and outcomes are called, in a language: our own words first, then the feed's.
 
-The wording comes from localization; a market without a template is shown by its number, so that
-nothing that the feed offers is without a name.
+Common markets have templates of our own, whose wording comes from localization; all others are
+named by the feed's descriptions. What neither knows is shown by its number, so that nothing that
+the feed offers is without a name.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,10 @@ from decimal import Decimal, InvalidOperation
 from msgspec import Struct
 
 from svc.mesh.localizer import Localizer
+from svc.sportsbook.feed_names import Descriptions, render
 
 NAMESPACE = "sportsbook"
+NONE = Descriptions()
 
 
 class Template(Struct, frozen=True):
@@ -40,11 +43,13 @@ OUTCOMES = frozenset(
 )
 
 
-def in_groups(market_id: int, groups: str) -> bool:
+def in_groups(market_id: int, groups: str, known: Descriptions = NONE) -> bool:
     """Tell whether a bet_stop's groups concern a market; one that is unknown always is."""
     wanted = set(groups.split("|"))
-    template = MARKETS.get(market_id)
-    return "all" in wanted or template is None or bool(template.groups & wanted)
+    described, template = known.market(market_id, {}), MARKETS.get(market_id)
+    if described is not None:
+        return "all" in wanted or bool(wanted & set(described.groups.split("|")))
+    return "all" in wanted or template is None or bool(wanted & template.groups)
 
 
 def event_name(home: str, away: str, name: str) -> str:
@@ -55,8 +60,16 @@ def event_name(home: str, away: str, name: str) -> str:
 class Names:
     """Names of one event's markets and outcomes, in one language."""
 
-    def __init__(self, localizer: Localizer, locale: str, home: str, away: str) -> None:
-        """Keep the language and the teams."""
+    def __init__(
+        self,
+        localizer: Localizer,
+        locale: str,
+        home: str,
+        away: str,
+        known: Descriptions = NONE,
+    ) -> None:
+        """Keep the language, the teams, and the feed's descriptions in that language."""
+        self.known = known
         self.localizer = localizer
         self.locale = locale
         self.home = home
@@ -68,7 +81,8 @@ class Names:
         values = _values(specifiers)
         template = MARKETS.get(market_id)
         if template is None or any(name not in values for name in template.specifiers):
-            return plain
+            described = self.known.market(market_id, values)
+            return (described and await self._described(described.name, values)) or plain
         return await self._text(f"market.{market_id}", plain, values)
 
     async def outcome(self, market_id: int, specifiers: str, outcome_id: str) -> str:
@@ -77,8 +91,20 @@ class Names:
         template = MARKETS.get(market_id)
         known = template is not None and all(name in values for name in template.specifiers)
         if not known or outcome_id not in OUTCOMES:
-            return f"Outcome {outcome_id}"
+            described = self.known.outcome(market_id, values, outcome_id)
+            plain = f"Outcome {outcome_id}"
+            return (described and await self._described(described, values)) or plain
         return await self._text(f"outcome.{outcome_id}", f"Outcome {outcome_id}", values)
+
+    async def _described(self, template: str, values: dict[str, str]) -> str | None:
+        home = self.home or await self._word("home", "1")
+        away = self.away or await self._word("away", "2")
+        words = {
+            "competitor1": home,
+            "competitor2": away,
+            "event": event_name(home, away, ""),
+        }
+        return render(template, values, words, self.locale)
 
     async def _text(self, key: str, fallback: str, values: dict[str, str]) -> str:
         home = self.home or await self._word("home", "1")

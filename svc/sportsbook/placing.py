@@ -7,17 +7,19 @@ On an event that is being played it waits first, and its price is checked once m
 """
 
 import asyncio
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import msgspec
+from msgspec import Struct
 
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
 from svc.mesh.errors import (
     Conflict,
-    IdempotencyMismatch,
     NotFound,
     Refused,
     TimedOut,
@@ -32,6 +34,7 @@ from svc.sportsbook import (
     store_events,
     store_exposure,
     store_players,
+    store_settlement,
     striking,
 )
 from svc.sportsbook.contract import (
@@ -45,12 +48,35 @@ from svc.sportsbook.contract import (
     CurrencyMismatch,
     PlaceBet,
 )
-from svc.sportsbook.rules import Slip
 from svc.sportsbook.store_bets import BetRow, LegRow
+from svc.sportsbook.striking import Asked
+from svc.sportsbook.together import Together
 from svc.wallet import contract as wallet
+
+if TYPE_CHECKING:
+    from svc.mesh.runtime import Runtime
 
 SWEEP_BATCH = 50
 GIVEN_UP = "the bet waited too long for the wallet and was given up; no money moved"
+
+
+class Desk:
+    """Where bets of a running service are written and accepted, together with their neighbours."""
+
+    def __init__(self) -> None:
+        """Nothing waits."""
+        self.strike = Together(_strike, lambda asked: asked.slip.user_id)
+        self.accept = Together(_accept_all, lambda asked: asked.bet.bet_id)
+
+
+_desks: "WeakKeyDictionary[Runtime, Desk]" = WeakKeyDictionary()
+
+
+def _desk(context: Context) -> Desk:
+    desk = _desks.get(context.runtime)
+    if desk is None:
+        desk = _desks[context.runtime] = Desk()
+    return desk
 
 
 async def place(slip: PlaceBet, context: Context) -> BetAccepted:
@@ -58,10 +84,16 @@ async def place(slip: PlaceBet, context: Context) -> BetAccepted:
 
     Unavailable or TimedOut mean that the bet is pending: ask again with the same key.
     """
-    checked = rules.checked_slip(slip)
-    async with context.transaction() as tx:
-        bet = await _written(slip, checked, tx)
+    asked = Asked(slip, rules.checked_slip(slip), context)
+    bet = await _desk(context).strike.ask(asked)
+    if isinstance(bet, Refused):
+        raise bet
     return await finish(bet, context)
+
+
+async def _strike(asked: Sequence[Asked]) -> list[BetRow | Refused]:
+    async with asked[0].context.spawn().transaction() as tx:
+        return await striking.strike_all(asked, tx)
 
 
 async def finish(bet: BetRow, context: Context) -> BetAccepted:
@@ -128,18 +160,6 @@ def stored_refusal(bet: BetRow) -> Refused:
     return Conflict(str(stored.get("detail", "")), **members)
 
 
-async def _written(slip: PlaceBet, checked: Slip, tx: Tx) -> BetRow:
-    """Return the bet that this key stands for: the one that is there, or a new pending one."""
-    await store_players.ensure(tx, slip.user_id)
-    player = await store_players.lock(tx, slip.user_id)
-    known = await store_bets.by_key(tx, slip.user_id, slip.idempotency_key)
-    if known is None:
-        return await striking.strike(slip, checked, player, tx)
-    if known.request_hash != striking.request_hash(slip):
-        raise IdempotencyMismatch
-    return known
-
-
 async def _after_second_look(bet: BetRow, context: Context) -> BetAccepted:
     """Wait for the delay of live bets, then hold the bet against the prices of then."""
     assert bet.recheck_at is not None
@@ -176,38 +196,64 @@ def _worth(bet: BetRow, current: list[Decimal], legs: list[LegRow], tx: Tx) -> t
     return rules.bet_odds(exact, bet.stake), rules_settlement.paid(exact, terms)
 
 
+class Paid(Struct, frozen=True):
+    """A bet whose stake was taken, and the work that it is a part of."""
+
+    bet: BetRow
+    context: Context
+
+
 async def _accept(bet: BetRow, context: Context) -> BetAccepted:
-    """Accept a paid bet and announce it, in one transaction."""
-    async with context.transaction() as tx:
-        # Under the player's lock: an exclusion that was confirmed meanwhile beats this bet.
-        player = await store_players.lock(tx, bet.user_id)
-        excluded = rules.exclusion(player.excluded_until, context.now())
-        accepted = excluded is None and await store_bets.accept(tx, bet.bet_id, context.now())
-        if accepted:
-            legs = (await store_bets.legs(tx, [bet.bet_id]))[bet.bet_id]
-            events = [leg.event_id for leg in legs if leg.part == "win"]
-            await tx.publish(
-                BET_PLACED,
-                BetPlaced(
-                    bet_id=bet.bet_id,
-                    user_id=bet.user_id,
-                    kind=bet.kind,
-                    stake=bet.stake,
-                    currency=bet.currency,
-                    odds=rules.odds_text(bet.odds),
-                    potential_payout=bet.potential_payout,
-                    legs=len(events),
-                    event_ids=events,
-                    stake_transfer_id=bet.stake_transfer_id,
-                    free=bet.free_bet_id is not None,
-                ),
-                subject=bet.bet_id,
-            )
-            if any(leg.word != "open" for leg in legs):  # results came while the wallet was asked
-                await settling.decide(tx, [bet.bet_id])
-    if excluded is not None:
-        return await _give_up(bet, context, excluded)
-    return _answer(bet) if accepted else await _as_it_stands(bet, context)
+    """Accept a paid bet, unless its player was excluded meanwhile or somebody else was first."""
+    found = await _desk(context).accept.ask(Paid(bet, context))
+    if isinstance(found, Refused):
+        return await _give_up(bet, context, found)
+    return _answer(bet) if found else await _as_it_stands(bet, context)
+
+
+async def _accept_all(paid: Sequence[Paid]) -> list[bool | Refused]:
+    """Accept bets and announce them, in one transaction; say of each whether, or why never.
+
+    Under the players' locks: an exclusion that was confirmed meanwhile beats the bet.
+    """
+    async with paid[0].context.spawn().transaction() as tx:
+        now = tx.context.now()
+        players = await store_players.lock_all(tx, sorted({each.bet.user_id for each in paid}))
+        excluded = {
+            each.bet.bet_id: rules.exclusion(players[each.bet.user_id].excluded_until, now)
+            for each in paid
+        }
+        wanted = [bet_id for bet_id, refusal in excluded.items() if refusal is None]
+        accepted = await store_bets.accept(tx, wanted, now)
+        legs = await store_bets.legs(tx, sorted(accepted))
+        told = [each for each in paid if each.bet.bet_id in accepted]
+        await store_settlement.publish_all(
+            tx,
+            BET_PLACED,
+            [(each.bet.bet_id, _placed(each.bet, legs[each.bet.bet_id])) for each in told],
+            {each.bet.bet_id: each.context for each in told},
+        )
+        # Results may have come while the wallet was asked.
+        known = [bet_id for bet_id, theirs in legs.items() if any(x.word != "open" for x in theirs)]
+        await settling.decide(tx, known)
+    return [excluded[each.bet.bet_id] or each.bet.bet_id in accepted for each in paid]
+
+
+def _placed(bet: BetRow, legs: list[LegRow]) -> BetPlaced:
+    events = [leg.event_id for leg in legs if leg.part == "win"]
+    return BetPlaced(
+        bet_id=bet.bet_id,
+        user_id=bet.user_id,
+        kind=bet.kind,
+        stake=bet.stake,
+        currency=bet.currency,
+        odds=rules.odds_text(bet.odds),
+        potential_payout=bet.potential_payout,
+        legs=len(events),
+        event_ids=events,
+        stake_transfer_id=bet.stake_transfer_id,
+        free=bet.free_bet_id is not None,
+    )
 
 
 async def _reject(bet: BetRow, refusal: Refused, context: Context) -> BetAccepted:

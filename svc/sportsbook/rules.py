@@ -137,6 +137,19 @@ def check_open(key: Key, offer: Offer, now: datetime) -> Decimal:
     return offer.odds
 
 
+def check_running(key: Key, offer: Offer, now: datetime) -> Decimal | None:
+    """Return the odds now of a selection that was bet on; raises MarketClosed while it is closed.
+
+    None where it has no price: its chances may still be known.
+    """
+    why = _closed(offer, now)
+    if why:
+        raise MarketClosed(
+            why, event_id=key[0], market_id=key[1], market_status=offer.market_status
+        )
+    return offer.odds
+
+
 def _closed(offer: Offer, now: datetime) -> str:
     """Return why a selection takes no bets, or an empty text."""
     if offer.market_status != "active":

@@ -12,12 +12,16 @@ from svc.mesh.contract import RawMessage
 from svc.mesh.database import Tx
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import Invalid, NotFound, Unauthenticated, Unavailable
-from svc.mesh.service import Hear, Service
+from svc.mesh.service import Extras, Hear, Service
 from svc.mesh.types import Empty
 from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
 from svc.sportsbook import (
+    cashing_out,
+    extras,
     feed,
+    feed_descriptions,
+    feed_nats,
     feed_recovery,
     paying,
     placing,
@@ -31,13 +35,18 @@ from svc.sportsbook.contract import (
     BET_CANCELLED,
     BET_PLACED,
     BET_SETTLED,
+    CASH_OUT,
+    DEDUCT,
     GET_BET,
     GET_EVENT,
+    GRANT_FREE_BET,
     INGEST,
     LIABILITIES,
     LIST_BETS,
     LIST_EVENTS,
+    LIST_FREE_BETS,
     PLACE_BET,
+    QUOTE_CASH_OUT,
     SPORTSBOOK,
     Bet,
     BetAccepted,
@@ -54,6 +63,17 @@ from svc.sportsbook.contract import (
     Liabilities,
     LiabilityReport,
     PlaceBet,
+)
+from svc.sportsbook.contract_offers import (
+    CashedOut,
+    CashOut,
+    CashOutQuote,
+    Deduction,
+    FreeBet,
+    FreeBets,
+    FreeBetsOf,
+    GrantFreeBet,
+    QuoteOf,
 )
 from svc.sportsbook.names import NAMESPACE
 from svc.sportsbook.store_players import PlayerLimit
@@ -88,6 +108,11 @@ sportsbook = Service(
     cache=True,
     localizes=(NAMESPACE,),
     outside=("BetRadar",),
+    extras=Extras(
+        streams=(feed_nats.STREAM,),
+        consumers=(feed_nats.CONSUMER,),
+        publishes=feed_nats.PUBLISHES,
+    ),
 )
 
 SWEEP = scheduler.JobRequested(service="sportsbook", name="sweep", cron="*/10 * * * * *")
@@ -173,6 +198,34 @@ async def liabilities(request: Liabilities, context: Context) -> LiabilityReport
             return LiabilityReport(items=await store_bets.liabilities(tx))
 
     return await context.cache.read_through(RISK_KEY, LiabilityReport, load, ttl_s=RISK_CACHED_S)
+
+
+@sportsbook.answers(QUOTE_CASH_OUT)
+async def quote_cash_out(request: QuoteOf, context: Context) -> CashOutQuote:
+    return await cashing_out.quote(request, context)
+
+
+@sportsbook.answers(CASH_OUT)
+async def cash_out(request: CashOut, context: Context) -> CashedOut:
+    return await cashing_out.cash_out(request, context)
+
+
+@sportsbook.answers(LIST_FREE_BETS)
+async def list_free_bets(request: FreeBetsOf, context: Context) -> FreeBets:
+    return await extras.free_bets(request, context)
+
+
+@sportsbook.answers(GRANT_FREE_BET)
+async def grant_free_bet(request: GrantFreeBet, context: Context) -> FreeBet:
+    await identity.require_permission(context, request.actor_id, "sportsbook.free_bets")
+    return await extras.grant_free_bet(request, context)
+
+
+@sportsbook.answers(DEDUCT)
+async def deduct(request: Deduction, context: Context) -> Empty:
+    await identity.require_permission(context, request.actor_id, "sportsbook.deductions")
+    await extras.deduct(request, context)
+    return Empty()
 
 
 @sportsbook.hears(identity.USER_REGISTERED)
@@ -266,6 +319,17 @@ async def sweep_once(context: Context) -> None:
     task = asyncio.create_task(_sweep(context.spawn()))
     _background.add(task)
     task.add_done_callback(_background.discard)
+
+
+@sportsbook.on_start
+async def know_the_feeds_names(context: Context) -> None:
+    await feed_descriptions.load(context)
+
+
+@sportsbook.on_start
+async def read_the_feeds_stream(context: Context) -> None:
+    """Hear the feed on NATS too, for as long as the service runs."""
+    feed_recovery.beside(feed_nats.read(context.spawn()), context)
 
 
 @sportsbook.on_stop

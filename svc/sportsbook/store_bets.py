@@ -116,15 +116,20 @@ def _bet(row: Record) -> BetRow:
     return BetRow(**dict(row))
 
 
-async def by_key(tx: Tx, user_id: str, idempotency_key: str) -> BetRow | None:
-    """Return the bet that a player asked for under a key, or None."""
-    row = await tx.fetchrow(
-        f"SELECT {BET_COLUMNS} FROM bet"  # noqa: S608 - a constant
-        " WHERE user_id = $1 AND idempotency_key = $2",
-        user_id,
-        idempotency_key,
+async def by_keys(tx: Tx, asked: Sequence[tuple[str, str]]) -> dict[tuple[str, str], BetRow]:
+    """Return the bets that were asked for before, by player and key."""
+    rows = await tx.fetch(
+        f"SELECT idempotency_key, {BET_COLUMNS} FROM bet"  # noqa: S608 - a constant
+        " WHERE (user_id, idempotency_key) IN (SELECT * FROM unnest($1::uuid[], $2::text[]))",
+        [user_id for user_id, _ in asked],
+        [key for _, key in asked],
     )
-    return None if row is None else _bet(row)
+    found: dict[tuple[str, str], BetRow] = {}
+    for row in rows:
+        fields = dict(row)
+        key = fields.pop("idempotency_key")
+        found[fields["user_id"], key] = BetRow(**fields)
+    return found
 
 
 async def by_id(tx: Tx, bet_id: str, user_id: str | None = None) -> BetRow | None:
@@ -155,22 +160,52 @@ async def page(
     return [_bet(row) for row in rows]
 
 
-async def insert(tx: Tx, bet: BetRow, idempotency_key: str, legs: Sequence[LegRow]) -> None:
-    """Write a pending bet with its legs, in two statements."""
+async def insert(tx: Tx, bets: Sequence[tuple[BetRow, str, Sequence[LegRow]]]) -> None:
+    """Write pending bets, each with its key and its legs, in two statements."""
     await tx.execute(
         """
         INSERT INTO bet (bet_id, user_id, idempotency_key, request_hash, kind, system_sizes,
             each_way, lines, unit_stake, stake, currency, odds, odds_policy, potential_payout,
             free_bet_id, lucky, stake_transfer_id, rollback_transfer_id, placed_at, recheck_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                $19, $20)
+        SELECT bet_id, user_id, idempotency_key, request_hash, kind, sizes::integer[],
+            each_way, lines, unit_stake, stake, currency, odds, odds_policy, potential_payout,
+            free_bet_id, lucky, stake_transfer_id, rollback_transfer_id, placed_at, recheck_at
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::text[],
+            $7::boolean[], $8::integer[], $9::bigint[], $10::bigint[], $11::text[], $12::numeric[],
+            $13::text[], $14::bigint[], $15::uuid[], $16::boolean[], $17::uuid[], $18::uuid[],
+            $19::timestamptz[], $20::timestamptz[])
+        AS n (bet_id, user_id, idempotency_key, request_hash, kind, sizes, each_way, lines,
+            unit_stake, stake, currency, odds, odds_policy, potential_payout, free_bet_id, lucky,
+            stake_transfer_id, rollback_transfer_id, placed_at, recheck_at)
         """,
+        *columns([_inserted(bet, key) for bet, key, _ in bets], 20),
+    )
+    await tx.execute(
+        """
+        INSERT INTO leg (bet_id, leg_no, event_id, market_id, specifiers, outcome_id, part, odds)
+        SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::integer[], $5::text[],
+                             $6::text[], $7::text[], $8::numeric[])
+        """,
+        *columns(
+            [
+                (leg.bet_id, number, *leg.key, leg.part, leg.odds)
+                for _, _, legs in bets
+                for number, leg in enumerate(legs, start=1)
+            ],
+            8,
+        ),
+    )
+
+
+def _inserted(bet: BetRow, key: str) -> tuple[object, ...]:
+    sizes = bet.system_sizes
+    return (
         bet.bet_id,
         bet.user_id,
-        idempotency_key,
+        key,
         bet.request_hash,
         bet.kind,
-        bet.system_sizes,
+        None if sizes is None else "{" + ",".join(str(size) for size in sizes) + "}",
         bet.each_way,
         bet.lines,
         bet.unit_stake,
@@ -186,31 +221,30 @@ async def insert(tx: Tx, bet: BetRow, idempotency_key: str, legs: Sequence[LegRo
         bet.placed_at,
         bet.recheck_at,
     )
-    await tx.executemany(
+
+
+def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Return rows as the arrays of unnest, one per column."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
+
+
+async def accept(tx: Tx, bet_ids: Sequence[str], now: datetime) -> set[str]:
+    """Accept pending bets; return those that were: the others are given up, or not pending."""
+    rows = await tx.fetch(
         """
-        INSERT INTO leg (bet_id, leg_no, event_id, market_id, specifiers, outcome_id, part, odds)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-        """,
-        [
-            (bet.bet_id, number, *leg.key, leg.part, leg.odds)
-            for number, leg in enumerate(legs, start=1)
-        ],
-    )
-
-
-async def accept(tx: Tx, bet_id: str, now: datetime) -> bool:
-    """Accept a pending bet; False when it is not pending any more, or given up."""
-    return bool(
-        await tx.fetchval(
-            """
-            UPDATE bet SET status = 'accepted', accepted_at = $2
-            WHERE bet_id = $1 AND status = 'pending' AND expired_at IS NULL
-            RETURNING true
-            """,
-            bet_id,
-            now,
+        WITH locked AS (
+            SELECT bet_id FROM bet
+            WHERE bet_id = ANY ($1::uuid[]) AND status = 'pending' AND expired_at IS NULL
+            ORDER BY bet_id FOR UPDATE
         )
+        UPDATE bet SET status = 'accepted', accepted_at = $2
+        FROM locked WHERE bet.bet_id = locked.bet_id
+        RETURNING bet.bet_id::text
+        """,
+        list(bet_ids),
+        now,
     )
+    return {row["bet_id"] for row in rows}
 
 
 async def strike_again(

@@ -1,12 +1,13 @@
 """The SQL of what bets could cost the house: by outcome, free bets, and who runs in a market."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
 from svc.mesh.database import Tx
 from svc.sportsbook.rules import Key
+from svc.sportsbook.store_bets import BetRow, columns
 
 
 class FreeBet(Struct, frozen=True, kw_only=True):
@@ -20,20 +21,36 @@ class FreeBet(Struct, frozen=True, kw_only=True):
     bet_id: str | None = None
 
 
-async def expose(tx: Tx, keys: Sequence[Key], profit: int) -> int:
-    """Add a bet's profit to what outcomes could cost; return the most that one had before."""
+async def held(tx: Tx, keys: Sequence[Key]) -> dict[Key, int]:
+    """Return what outcomes could cost, and keep it so until the transaction ends."""
     rows = await tx.fetch(
         """
+        SELECT event_id, market_id, specifiers, outcome_id, amount
+        FROM exposure
+        WHERE (event_id, market_id, specifiers, outcome_id) IN
+              (SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[]))
+        ORDER BY event_id, market_id, specifiers, outcome_id
+        FOR UPDATE
+        """,
+        *columns(keys, 4),
+    )
+    return {
+        (row["event_id"], row["market_id"], row["specifiers"], row["outcome_id"]): row["amount"]
+        for row in rows
+    }
+
+
+async def add(tx: Tx, profits: Mapping[Key, int]) -> None:
+    """Add bets' profits to what their outcomes could cost."""
+    await tx.execute(
+        """
         INSERT INTO exposure (event_id, market_id, specifiers, outcome_id, amount)
-        SELECT n.*, $5 FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[]) AS n
+        SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[], $5::bigint[])
         ON CONFLICT (event_id, market_id, specifiers, outcome_id) DO UPDATE
         SET amount = exposure.amount + excluded.amount
-        RETURNING amount
         """,
-        *(list(column) for column in zip(*sorted(keys), strict=True)),
-        profit,
+        *columns([(*key, profits[key]) for key in sorted(profits)], 5),
     )
-    return max(row["amount"] for row in rows) - profit
 
 
 async def release(tx: Tx, bet_ids: Sequence[str], sign: int = -1) -> None:
@@ -107,20 +124,24 @@ async def free_bets(tx: Tx, user_id: str, now: datetime) -> list[FreeBet]:
     return [FreeBet(**dict(row)) for row in rows]
 
 
-async def use(tx: Tx, free_bet_id: str, user_id: str, bet_id: str, now: datetime) -> FreeBet | None:
-    """Use a player's free bet for a bet; None when there is none, or none that is unused."""
-    row = await tx.fetchrow(
-        """
-        UPDATE free_bet SET bet_id = $3
-        WHERE free_bet_id = $1 AND user_id = $2 AND bet_id IS NULL AND expires_at > $4
-        RETURNING free_bet_id::text, user_id::text, amount, currency, expires_at, bet_id::text
-        """,
-        free_bet_id,
-        user_id,
-        bet_id,
-        now,
+async def use(tx: Tx, bet: BetRow) -> bool:
+    """Use a player's free bet for a bet of all of it; False when there is no such unused one."""
+    return bool(
+        await tx.fetchval(
+            """
+            UPDATE free_bet SET bet_id = $3
+            WHERE free_bet_id = $1 AND user_id = $2 AND bet_id IS NULL AND expires_at > $4
+              AND amount = $5 AND currency = $6
+            RETURNING true
+            """,
+            bet.free_bet_id,
+            bet.user_id,
+            bet.bet_id,
+            bet.placed_at,
+            bet.stake,
+            bet.currency,
+        )
     )
-    return None if row is None else FreeBet(**dict(row))
 
 
 async def give_back(tx: Tx, bet_ids: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """The SQL of what this service knows of players: one function per statement."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -32,17 +33,27 @@ async def ensure(tx: Tx, user_id: str) -> None:
     )
 
 
-async def lock(tx: Tx, user_id: str) -> Player:
-    """Lock a player, so that their bets are taken in one after the other."""
-    row = await tx.fetchrow(
+async def ensure_all(tx: Tx, user_ids: Sequence[str]) -> None:
+    """Make the rows of players that are not there: events and bets come in any order."""
+    await tx.execute(
+        """
+        INSERT INTO player (user_id) SELECT unnest($1::uuid[])
+        ON CONFLICT (user_id) DO NOTHING
+        """,
+        list(user_ids),
+    )
+
+
+async def lock_all(tx: Tx, user_ids: Sequence[str]) -> dict[str, Player]:
+    """Lock players, in the order of their ids: bets of each are taken in one after the other."""
+    rows = await tx.fetch(
         """
         SELECT user_id::text, locale, excluded_until, watched_since
-        FROM player WHERE user_id = $1 FOR UPDATE
+        FROM player WHERE user_id = ANY ($1::uuid[]) ORDER BY player.user_id FOR UPDATE
         """,
-        user_id,
+        list(user_ids),
     )
-    assert row is not None, "call ensure first"
-    return Player(**dict(row))
+    return {row["user_id"]: Player(**dict(row)) for row in rows}
 
 
 async def locale(tx: Tx, user_id: str) -> str:
@@ -108,19 +119,24 @@ async def put_limit(
     )
 
 
-async def limits(tx: Tx, user_id: str, now: datetime) -> list[PlayerLimit]:
-    """Return the stake and loss limits in force: of those that hold, the one asked for last."""
+async def limits(tx: Tx, user_ids: Sequence[str], now: datetime) -> dict[str, list[PlayerLimit]]:
+    """Return players' stake and loss limits in force: of each kind the one asked for last."""
     rows = await tx.fetch(
         """
-        SELECT DISTINCT ON (kind, period) kind, period, amount
+        SELECT DISTINCT ON (player_limit.user_id, kind, period)
+               user_id::text, kind, period, amount
         FROM player_limit
-        WHERE user_id = $1 AND kind IN ('stake', 'loss') AND effective_at <= $2
-        ORDER BY kind, period, requested_at DESC
+        WHERE user_id = ANY ($1::uuid[]) AND kind IN ('stake', 'loss') AND effective_at <= $2
+        ORDER BY player_limit.user_id, kind, period, requested_at DESC
         """,
-        user_id,
+        list(user_ids),
         now,
     )
-    return [PlayerLimit(**dict(row)) for row in rows]
+    found: dict[str, list[PlayerLimit]] = {}
+    for row in rows:
+        limit = PlayerLimit(kind=row["kind"], period=row["period"], amount=row["amount"])
+        found.setdefault(row["user_id"], []).append(limit)
+    return found
 
 
 async def check_limit(

@@ -1,15 +1,17 @@
 """The SQL of how bets end and of the money that follows: statements over many bets at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
+from svc.mesh.context import Context
 from svc.mesh.contract import Event
 from svc.mesh.database import Tx
 from svc.sportsbook.contract import BetResult, BetStatus
+from svc.sportsbook.store_bets import columns
 
 PayKind = Literal["bet_payout", "bet_refund"]
 
@@ -105,9 +107,21 @@ async def finish_orders(tx: Tx, answered: Sequence[tuple[str, str | None]], now:
     )
 
 
-async def publish_all(tx: Tx, event: Event[Any], told: Sequence[tuple[str, Any]]) -> None:
-    """Announce one kind of event of many bets as one row of the outbox; each with its bet's id."""
-    envelopes = [tx.context.envelope(event, data, subject=bet_id) for bet_id, data in told]
+async def publish_all(
+    tx: Tx,
+    event: Event[Any],
+    told: Sequence[tuple[str, Any]],
+    contexts: Mapping[str, Context] | None = None,
+) -> None:
+    """Announce one kind of event of many bets as one row of the outbox; each with its bet's id.
+
+    `contexts` are, by bet, the pieces of work that caused them: without any it is this one.
+    """
+    caused = contexts or {}
+    envelopes = [
+        caused.get(bet_id, tx.context).envelope(event, data, subject=bet_id)
+        for bet_id, data in told
+    ]
     if not envelopes:
         return
     await tx.execute(
@@ -118,8 +132,3 @@ async def publish_all(tx: Tx, event: Event[Any], told: Sequence[tuple[str, Any]]
         len(envelopes),
     )
     tx.pending_events += len(envelopes)
-
-
-def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
-    """Return rows as the arrays of unnest, one per column."""
-    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]

@@ -1,8 +1,9 @@
-"""From a slip to a bet: prices, place halves, limits and risk, all in the transaction that writes.
+"""From slips to bets: prices, place halves, limits and risk, all in the transaction that writes.
 
-Raises the refusals of PLACE_BET; what was reserved before one is undone with the transaction.
+Slips that come at the same time share it: the statements are as many for a hundred as for one.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
@@ -10,8 +11,9 @@ from hashlib import sha256
 import msgspec
 from msgspec import Struct
 
+from svc.mesh.context import Context
 from svc.mesh.database import Tx
-from svc.mesh.errors import NotFound
+from svc.mesh.errors import IdempotencyMismatch, NotFound, Refused
 from svc.sportsbook import (
     house,
     rules,
@@ -26,7 +28,15 @@ from svc.sportsbook.contract import FreeBetUnusable, MarketClosed, PlaceBet
 from svc.sportsbook.rules import Key, Offer, Slip
 from svc.sportsbook.rules_settlement import Terms
 from svc.sportsbook.store_bets import BetRow, LegRow
-from svc.sportsbook.store_players import Player
+from svc.sportsbook.store_players import Player, PlayerLimit
+
+
+class Asked(Struct, frozen=True):
+    """A slip that is to be struck, what it comes to, and the work that it is a part of."""
+
+    slip: PlaceBet
+    checked: Slip
+    context: Context
 
 
 class Prices(Struct, frozen=True, kw_only=True):
@@ -37,38 +47,98 @@ class Prices(Struct, frozen=True, kw_only=True):
     live: bool
 
 
-async def strike(slip: PlaceBet, checked: Slip, player: Player, tx: Tx) -> BetRow:
-    """Write a slip as a pending bet, at the current prices; money is taken afterwards."""
-    context = tx.context
-    now, limits = context.now(), house.limits(context)
-    rules.check_player(player.excluded_until, now)
-    prices = await _prices(slip, checked, now, tx)
-    rules.check_stake(checked.stake, limits, watched=player.watched_since is not None)
+class Round(Struct, kw_only=True):
+    """What is known while bets are struck together, and what comes of it."""
+
+    now: datetime
+    limits: rules.Limits
+    players: dict[str, Player]
+    own_limits: dict[str, list[PlayerLimit]]
+    offers: dict[Key, Offer]
+    held: dict[Key, int]
+    added: dict[Key, int] = {}
+    struck: list[tuple[BetRow, str, list[LegRow]]] = []
+
+
+async def strike_all(asked: Sequence[Asked], tx: Tx) -> list[BetRow | Refused]:
+    """Write slips as pending bets at the current prices, or say why not; one of each player.
+
+    A key that was used before gives the bet that it stands for. Money is taken afterwards.
+    """
+    users = sorted({each.slip.user_id for each in asked})
+    await store_players.ensure_all(tx, users)
+    players = await store_players.lock_all(tx, users)
+    known = await store_bets.by_keys(
+        tx, [(each.slip.user_id, each.slip.idempotency_key) for each in asked]
+    )
+    fresh = [each for each in asked if (each.slip.user_id, each.slip.idempotency_key) not in known]
+    if not fresh:
+        return [_known(each, known) for each in asked]
+    keys = sorted({key for each in fresh for key in each.checked.keys})
+    now = tx.context.now()
+    this = Round(
+        now=now,
+        limits=house.limits(tx.context),
+        players=players,
+        own_limits=await store_players.limits(tx, users, now),
+        offers=await store_events.lock_offers(tx, keys),
+        held=await store_exposure.held(tx, keys),
+    )
+    answers: list[BetRow | Refused] = []
+    for each in asked:
+        try:
+            if (each.slip.user_id, each.slip.idempotency_key) in known:
+                answers.append(_known(each, known))
+            else:
+                answers.append(await _strike(each, this, tx))
+        except Refused as refusal:
+            answers.append(refusal)
+    if this.struck:
+        await store_bets.insert(tx, this.struck)
+        await store_exposure.add(tx, this.added)
+    return answers
+
+
+def _known(each: Asked, known: dict[tuple[str, str], BetRow]) -> BetRow | Refused:
+    bet = known[each.slip.user_id, each.slip.idempotency_key]
+    return bet if bet.request_hash == request_hash(each.slip) else IdempotencyMismatch()
+
+
+async def _strike(asked: Asked, this: Round, tx: Tx) -> BetRow:
+    """Return the pending bet that a slip is now; nothing stays behind when it is refused."""
+    slip, checked = asked.slip, asked.checked
+    player = this.players[slip.user_id]
+    rules.check_player(player.excluded_until, this.now)
+    prices = await _prices(slip, checked, this, tx)
+    rules.check_stake(checked.stake, this.limits, watched=player.watched_since is not None)
     if slip.free_bet_id is None:
-        await _check_own_limits(slip.user_id, checked.stake, now, tx)
-    bet = _bet(slip, checked, prices, limits, tx)
-    legs = _legs(bet, checked, prices)
+        for limit in this.own_limits.get(slip.user_id, []):
+            since = rules.period_start(limit.period, this.now)
+            await store_players.check_limit(tx, slip.user_id, limit, since, checked.stake)
+    bet = _bet(slip, checked, prices, this, asked.context)
     profit = bet.potential_payout - (0 if slip.free_bet_id else bet.stake)
-    held = await store_exposure.expose(tx, checked.keys, profit)
-    rules.check_exposure(profit, held, slip, bet.stake, limits.exposure_max)
-    if slip.free_bet_id is not None:
-        await _use_free_bet(slip, bet, tx)
-    await store_bets.insert(tx, bet, slip.idempotency_key, legs)
+    held = max(this.held.get(key, 0) + this.added.get(key, 0) for key in checked.keys)
+    rules.check_exposure(profit, held, slip, bet.stake, this.limits.exposure_max)
+    if slip.free_bet_id is not None and not await store_exposure.use(tx, bet):
+        raise FreeBetUnusable(
+            "there is no such free bet of this amount, or it was used, or it has expired"
+        )
+    for key in checked.keys:
+        this.added[key] = this.added.get(key, 0) + profit
+    this.struck.append((bet, slip.idempotency_key, _legs(bet, checked, prices)))
     return bet
 
 
-def _bet(slip: PlaceBet, checked: Slip, prices: Prices, limits: rules.Limits, tx: Tx) -> BetRow:
+def _bet(slip: PlaceBet, checked: Slip, prices: Prices, this: Round, context: Context) -> BetRow:
     """Return the pending bet that a slip is at these prices."""
-    context = tx.context
-    now = context.now()
     lucky = rules_systems.is_lucky(len(checked.keys), checked.sizes)
     terms = Terms(
         unit_stake=slip.stake,
         stake=checked.stake,
         sizes=checked.sizes,
-        payout_max=limits.payout_max,
+        payout_max=this.limits.payout_max,
         free=slip.free_bet_id is not None,
-        rounding=limits.rounding,
+        rounding=this.limits.rounding,
     )
     exact = rules_settlement.all_won(terms, prices.win, [odds for _, odds in prices.place])
     return BetRow(
@@ -90,8 +160,8 @@ def _bet(slip: PlaceBet, checked: Slip, prices: Prices, limits: rules.Limits, tx
         status="pending",
         stake_transfer_id=context.new_id(),
         rollback_transfer_id=context.new_id(),
-        placed_at=now,
-        recheck_at=now + house.live_delay(context) if prices.live else None,
+        placed_at=this.now,
+        recheck_at=this.now + house.live_delay(context) if prices.live else None,
     )
 
 
@@ -113,14 +183,14 @@ def _leg(bet: BetRow, key: Key, odds: Decimal) -> LegRow:
     )
 
 
-async def _prices(slip: PlaceBet, checked: Slip, now: datetime, tx: Tx) -> Prices:
+async def _prices(slip: PlaceBet, checked: Slip, this: Round, tx: Tx) -> Prices:
     """Return the prices at which a bet is struck; raises NotFound, MarketClosed, OddsChanged."""
-    offers = await store_events.lock_offers(tx, checked.keys)
-    current = current_odds(checked.keys, offers, now)
+    current = current_odds(checked.keys, this.offers, this.now)
     wanted = [Decimal(selection.odds) for selection in slip.selections]
     rules.check_prices(slip.odds_policy, wanted, current)
     place = await _place_halves(checked.keys, current, tx) if slip.each_way else []
-    return Prices(win=current, place=place, live=rules.started_live(offers.values()))
+    live = rules.started_live(this.offers[key] for key in checked.keys)
+    return Prices(win=current, place=place, live=live)
 
 
 def current_odds(keys: list[Key], offers: dict[Key, Offer], now: datetime) -> list[Decimal]:
@@ -154,28 +224,6 @@ async def _place_halves(keys: list[Key], odds: list[Decimal], tx: Tx) -> list[tu
                 "there is no each-way betting: nothing will say who was placed", event_id=key[0]
             )
     return halves
-
-
-async def _check_own_limits(user_id: str, stake: int, now: datetime, tx: Tx) -> None:
-    """Hold a stake against the player's own limits; raises LimitExceeded."""
-    for limit in await store_players.limits(tx, user_id, now):
-        since = rules.period_start(limit.period, now)
-        await store_players.check_limit(tx, user_id, limit, since, stake)
-
-
-async def _use_free_bet(slip: PlaceBet, bet: BetRow, tx: Tx) -> None:
-    """Use the slip's free bet, all of it; raises FreeBetUnusable."""
-    free = await store_exposure.use(
-        tx, slip.free_bet_id or "", slip.user_id, bet.bet_id, bet.placed_at
-    )
-    if free is None:
-        raise FreeBetUnusable("there is no such free bet, or it was used, or it has expired")
-    if (free.amount, free.currency) != (bet.stake, slip.currency):
-        raise FreeBetUnusable(
-            f"this free bet is {free.amount} {free.currency}, used whole",
-            amount=free.amount,
-            currency=free.currency,
-        )
 
 
 def request_hash(slip: PlaceBet) -> bytes:

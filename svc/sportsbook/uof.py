@@ -104,7 +104,7 @@ class _Bounded(TreeBuilder):
 
 def read(body: bytes) -> Document:
     """Read one message; raises Invalid with what is wrong and where."""
-    root = _parse(body)
+    root = parse(body)
     build, kind = BUILDERS.get(root.tag, (None, FixtureDocument))
     if build is None:
         raise Invalid(f"<{root.tag[:64]}> is no message that this feed door knows")
@@ -138,9 +138,10 @@ def normal_specifiers(text: str) -> str:
     return "|".join(f"{key}={value}" for key, _, value in sorted(pairs))
 
 
-def _parse(body: bytes) -> Element:
-    if len(body) > BODY_BYTES_MAX:
-        raise Invalid(f"the message is larger than {BODY_BYTES_MAX} bytes")
+def parse(body: bytes, bytes_max: int = BODY_BYTES_MAX) -> Element:
+    """Parse XML that a stranger wrote; raises Invalid for what could do harm or is no XML."""
+    if len(body) > bytes_max:
+        raise Invalid(f"the message is larger than {bytes_max} bytes")
     parser = cast(
         "Any",
         DefusedXMLParser(

@@ -5,7 +5,7 @@ from weakref import WeakValueDictionary
 
 from svc.mesh.context import Context
 from svc.mesh.errors import NotFound
-from svc.sportsbook import rules, store_events
+from svc.sportsbook import feed_descriptions, rules, store_events
 from svc.sportsbook.contract import ODDS, Bet, EventDetail, Leg, Market, Outcome
 from svc.sportsbook.names import Names, event_name
 from svc.sportsbook.store_bets import BetRow, LegRow
@@ -15,6 +15,8 @@ CACHED_S = 30
 """How long an event stays cached when no message about it comes; each message renews it."""
 
 _locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+_next: dict[tuple[int, str], asyncio.Task[None]] = {}
+"""The next showing of an event, while it waits for the one that runs; by instance and event."""
 
 
 def cache_key(event_id: str) -> str:
@@ -29,7 +31,8 @@ async def detail(event_id: str, context: Context) -> EventDetail:
         rows = await store_events.markets(tx, event_id)
     if event is None:
         raise NotFound(f"there is no event {event_id}")
-    names = Names(context.localizer, SHOWN_LOCALE, event.home, event.away)
+    known = feed_descriptions.of(context, SHOWN_LOCALE)
+    names = Names(context.localizer, SHOWN_LOCALE, event.home, event.away, known)
     markets: dict[tuple[int, str], Market] = {}
     for row in rows:
         key: tuple[int, str] = (row["market_id"], row["specifiers"])
@@ -66,15 +69,26 @@ async def show(event_id: str, context: Context) -> None:
     """Renew an event in the cache and push it to those who watch its odds; never raises.
 
     One at a time per event, and read only then: what is shown last is never older than before.
+    Whoever asks while another one still waits for its turn is served by that one.
     """
+    key = id(context.runtime), event_id
+    if key not in _next:
+        _next[key] = asyncio.create_task(_show_next(key, context.spawn()))
+    await asyncio.shield(_next[key])
+
+
+async def _show_next(key: tuple[int, str], context: Context) -> None:
+    event_id = key[1]
     lock = _locks.setdefault(event_id, asyncio.Lock())
-    try:
-        async with lock:
+    async with lock:
+        # Who asks from here on may have written what is not read any more.
+        del _next[key]
+        try:
             shown = await detail(event_id, context)
             await context.cache.put(cache_key(event_id), shown, ttl_s=CACHED_S)
             await context.push(ODDS, event_id, shown)
-    except Exception as failure:  # noqa: BLE001 - the odds are committed; the next message shows them
-        context.log.warning("odds not shown", event_id=event_id, cause=repr(failure))
+        except Exception as failure:  # noqa: BLE001 - the odds are committed; the next message shows them
+            context.log.warning("odds not shown", event_id=event_id, cause=repr(failure))
 
 
 async def bets(
@@ -113,7 +127,8 @@ def _whole(legs: list[LegRow]) -> list[tuple[LegRow, LegRow | None]]:
 
 async def _leg(whole: tuple[LegRow, LegRow | None], locale: str, context: Context) -> Leg:
     leg, place = whole
-    names = Names(context.localizer, locale, leg.home, leg.away)
+    known = feed_descriptions.of(context, locale)
+    names = Names(context.localizer, locale, leg.home, leg.away, known)
     parts = (
         event_name(leg.home, leg.away, ""),
         await names.market(leg.market_id, leg.specifiers),

@@ -23,8 +23,8 @@ REFRESHING: set[asyncio.Task[None]] = set()
 encode = msgspec.json.Encoder().encode
 
 
-def balance_of(user_id: str, currency: str, money: Money) -> Balance:
-    """Return a player's money as callers see it."""
+def balance_of(user_id: str, currency: str, money: Money, version: int) -> Balance:
+    """Return a player's money as callers see it, after so many transfers."""
     return Balance(
         user_id=user_id,
         currency=currency,
@@ -33,6 +33,7 @@ def balance_of(user_id: str, currency: str, money: Money) -> Balance:
         held=money.held,
         available=money.available,
         debt=money.debt,
+        version=version,
     )
 
 
@@ -71,13 +72,13 @@ class Refresher:
     def __init__(self, cache: Cache) -> None:
         """Nothing waits."""
         self.cache = cache
-        self.waiting: dict[str, tuple[str, Money]] = {}
+        self.waiting: dict[str, tuple[str, Money, int]] = {}
         self.task: asyncio.Task[None] | None = None
 
     def show(self, changed: Iterable[Changed]) -> None:
         """Put the balances of these wallets soon; nobody waits for it."""
         for one in changed:
-            self.waiting[one.user_id] = one.currency, one.money
+            self.waiting[one.user_id] = one.currency, one.money, one.seq
         if self.waiting and self.task is None:
             self.task = asyncio.create_task(self._refresh())
             REFRESHING.add(self.task)

@@ -16,15 +16,19 @@ from svc.mesh.types import (
     Currency,
     EventData,
     Id,
-    Limit,
-    LocaleTag,
     Reply,
     Request,
     ShortText,
     SignedAmount,
 )
+from svc.wallet.contract_statements import (
+    Entries,
+    EntriesOf,
+    Instant,
+    Statement,
+    StatementOf,
+)
 
-Account = Literal["cash", "bonus", "held"]
 Kind = Literal[
     "bet", "bet_payout", "bet_refund", "casino_bet", "casino_payout", "deposit", "withdrawal",
     "refund", "chargeback", "bonus", "bonus_expiry", "prize", "jackpot", "adjustment",
@@ -88,15 +92,17 @@ class BalanceTooLarge(Refused):
 
 
 class BalanceOf(Request, frozen=True, kw_only=True):
-    """Whose balance."""
+    """Whose balance; with `at` the one of then, all zero before the first transfer."""
 
     user_id: Id
+    at: Instant | None = None
 
 
 class Balance(Reply, frozen=True, kw_only=True):
     """A player's money in minor units; available = cash - held (bonus comes on top for stakes).
 
-    Below zero, `available` is what the player owes: then `debt` is that, above zero.
+    Below zero, `available` is what the player owes: then `debt` is that, above zero. `version`
+    counts the player's transfers: of two balances the one with more is the newer.
     """
 
     user_id: Id
@@ -106,6 +112,7 @@ class Balance(Reply, frozen=True, kw_only=True):
     held: AmountOrZero
     available: SignedAmount
     debt: AmountOrZero = 0
+    version: Annotated[int, Meta(ge=0)] = 0
 
 
 class Transfer(Request, frozen=True, kw_only=True, omit_defaults=True):
@@ -174,36 +181,6 @@ class Rollback(Request, frozen=True, kw_only=True, omit_defaults=True):
     transfer_id: Id
     original_transfer_id: Id
     forced: bool = False
-
-
-class EntriesOf(Request, frozen=True, kw_only=True):
-    """A page of a player's entries, newest first."""
-
-    user_id: Id
-    limit: Limit = 50
-    cursor: Annotated[str, Meta(max_length=64)] | None = None
-    locale: LocaleTag = "en"
-
-
-class Entry(Struct, frozen=True, kw_only=True):
-    """One line of a player's statement; `title` says its kind in the locale asked for."""
-
-    entry_id: Id
-    transfer_id: Id
-    account: Account
-    amount: SignedAmount
-    balance_after: SignedAmount
-    kind: str
-    title: str
-    reference: str
-    at: datetime
-
-
-class Entries(Reply, frozen=True, kw_only=True):
-    """A page of entries; `next_cursor` is None at the end."""
-
-    items: list[Entry]
-    next_cursor: str | None
 
 
 class Audit(Request, frozen=True, kw_only=True):
@@ -345,6 +322,14 @@ ENTRIES = Call(
     refuses=(NotFound,), idempotent=True,
     route=Route(method="GET", path="/v1/wallet/entries", tag="wallet", from_token=("user_id",)),
 )  # fmt: skip
+STATEMENT = Call(
+    "rpc.wallet.v1.statement", StatementOf, Statement, "Export a player's statement as CSV.",
+    refuses=(NotFound,), idempotent=True, deadline_ms=5_000,
+    route=Route(
+        method="GET", path="/v1/wallet/statement", tag="wallet", from_token=("user_id",),
+        media_type="text/csv",
+    ),
+)  # fmt: skip
 APPLY_BATCH = Call(
     "rpc.wallet.v1.apply_batch", Batch, BatchReceipt, "Apply up to 1,000 operations in order.",
     callers=MONEY_CALLERS, idempotent=True, deadline_ms=10_000,
@@ -368,7 +353,7 @@ WALLET = Contract(
     purpose="The double-entry ledger of cash, bonus and held money.",
     answers=(
         BALANCE, DEDUCT_BALANCE, CREDIT_BALANCE, HOLD, CAPTURE, RELEASE, ROLLBACK, ENTRIES,
-        APPLY_BATCH, TOTALS, AUDIT,
+        STATEMENT, APPLY_BATCH, TOTALS, AUDIT,
     ),
     publishes=(BALANCE_CHANGED,),
     readers=("gateway",),

@@ -1,7 +1,5 @@
 """wallet, as the mesh runs it: what it hears and calls, then one handler for each."""
 
-import re
-
 from svc.casino import contract as casino
 from svc.gaming import contract as gaming
 from svc.identity import contract as identity
@@ -9,14 +7,13 @@ from svc.marketing import contract as marketing
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
 from svc.mesh.envelope import CloudEvent
-from svc.mesh.errors import Invalid, NotFound, Refused, problem
+from svc.mesh.errors import Invalid, Refused, problem
 from svc.mesh.service import Hear, Service
 from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
 from svc.sportsbook import contract as sportsbook
-from svc.wallet import audit as auditing, ledger, statements, store
-from svc.wallet.announcements import balance_of, finish_refreshing
-from svc.wallet.book import Money
+from svc.wallet import audit as auditing, ledger, reading, statements, store
+from svc.wallet.announcements import finish_refreshing
 from svc.wallet.contract import (
     APPLY_BATCH,
     AUDIT,
@@ -28,6 +25,7 @@ from svc.wallet.contract import (
     HOLD,
     RELEASE,
     ROLLBACK,
+    STATEMENT,
     TOTALS,
     WALLET,
     Audit,
@@ -40,10 +38,11 @@ from svc.wallet.contract import (
     Capture,
     Entries,
     EntriesOf,
-    Entry,
     Hold,
     Release,
     Rollback,
+    Statement,
+    StatementOf,
     Totals,
     TotalsOf,
 )
@@ -57,6 +56,8 @@ wallet = Service(
         Hear(payment.PAYMENT_SUCCESS, "credit the deposit"),
         Hear(sportsbook.BET_SETTLED, "credit the payout"),
         Hear(sportsbook.BET_CANCELLED, "give the stake back"),
+        Hear(sportsbook.BET_ROLLED_BACK, "take back what the bet was paid"),
+        Hear(sportsbook.BET_CASHED_OUT, "credit what the bet was bought back for"),
         Hear(marketing.BONUS_AWARDED, "credit the bonus"),
         Hear(marketing.BONUS_EXPIRED, "take back what is left of the bonus"),
         Hear(casino.CASINO_PAYOUT_COMPLETE, "credit the payout"),
@@ -71,18 +72,12 @@ wallet = Service(
 )
 
 AUDIT_JOB = "audit"
-CURSOR = re.compile(r"[0-9]{1,18}")
 
 
 @wallet.answers(BALANCE)
 async def balance(request: BalanceOf, context: Context) -> Balance:
     """Read the truth, not the cache: who has just paid in wants to see it."""
-    async with context.transaction() as tx:
-        found = await statements.wallet_of(tx, request.user_id)
-    if found is None:
-        raise NotFound("this user has no wallet")
-    money = Money(found["cash"], found["bonus"], found["held"])
-    return balance_of(request.user_id, found["currency"], money)
+    return await reading.balance(request, context)
 
 
 @wallet.answers_many(DEDUCT_BALANCE, Deduct)
@@ -120,31 +115,12 @@ async def rollback(requests: list[Rollback], contexts: list[Context]) -> list[le
 
 @wallet.answers(ENTRIES)
 async def entries(request: EntriesOf, context: Context) -> Entries:
-    """Pages go by position: entries that are written meanwhile move no page."""
-    before = position_of(request.cursor)
-    async with context.transaction() as tx:
-        if await statements.wallet_of(tx, request.user_id) is None:
-            raise NotFound("this user has no wallet")
-        lines = await statements.lines_of(tx, request.user_id, before, request.limit + 1)
-    page = lines[: request.limit]
-    items = [
-        Entry(
-            entry_id=line.entry_id,
-            transfer_id=line.transfer_id,
-            account=line.account,
-            amount=line.amount,
-            balance_after=line.balance_after,
-            kind=line.kind,
-            title=await context.localizer.text(request.locale, "wallet", f"kind.{line.kind}"),
-            reference=line.reference,
-            at=line.at,
-        )
-        for line in page
-    ]
-    return Entries(
-        items=items,
-        next_cursor=str(page[-1].position) if len(lines) > request.limit else None,
-    )
+    return await reading.entries(request, context)
+
+
+@wallet.answers(STATEMENT)
+async def statement(request: StatementOf, context: Context) -> Statement:
+    return await reading.statement(request, context)
 
 
 @wallet.answers(APPLY_BATCH)
@@ -229,6 +205,39 @@ async def refund_bet(event: CloudEvent[sportsbook.BetCancelled], _: Tx, context:
             amount=bet.refund,
             currency=bet.currency,
             kind="bet_refund",
+            reference=bet.bet_id,
+            stake_transfer_id=bet.stake_transfer_id,
+        ),
+    )
+
+
+@wallet.hears(sportsbook.BET_ROLLED_BACK)
+async def take_back(event: CloudEvent[sportsbook.BetRolledBack], _: Tx, context: Context) -> None:
+    """What the player has spent of it meanwhile is owed; a payout that comes later is refused."""
+    bet = event.data
+    await apply_heard(
+        context,
+        Rollback(
+            transfer_id=bet.transfer_id,
+            original_transfer_id=bet.original_transfer_id,
+            forced=True,
+        ),
+    )
+
+
+@wallet.hears(sportsbook.BET_CASHED_OUT)
+async def credit_cash_out(
+    event: CloudEvent[sportsbook.BetCashedOut], _: Tx, context: Context
+) -> None:
+    bet = event.data
+    await apply_heard(
+        context,
+        Credit(
+            transfer_id=bet.transfer_id,
+            user_id=bet.user_id,
+            amount=bet.amount,
+            currency=bet.currency,
+            kind="bet_payout",
             reference=bet.bet_id,
             stake_transfer_id=bet.stake_transfer_id,
         ),
@@ -370,12 +379,3 @@ def result_of(answer: ledger.Answer) -> BatchResult:
     if isinstance(answer, Refused):
         return BatchResult(problem=problem(answer))
     return BatchResult(receipt=answer)
-
-
-def position_of(cursor: str | None) -> int | None:
-    """Return the position that a cursor stands for; raises Invalid for one that is not ours."""
-    if cursor is None:
-        return None
-    if not CURSOR.fullmatch(cursor):
-        raise Invalid("this cursor did not come from here - at `$.cursor`")
-    return int(cursor)

@@ -8,7 +8,8 @@ from uuid import UUID
 from msgspec import Struct
 
 from svc.mesh.database import Tx
-from svc.wallet.contract import Account, KindTotal
+from svc.wallet.contract import KindTotal
+from svc.wallet.contract_statements import Account
 
 ACCOUNTS: tuple[Account, ...] = ("cash", "bonus", "held")
 PLACES = 4
@@ -28,6 +29,7 @@ class Line(Struct, frozen=True, kw_only=True):
     kind: str
     reference: str
     at: datetime
+    currency: str
 
 
 async def make_partitions(tx: Tx, today: date) -> int:
@@ -38,7 +40,7 @@ async def make_partitions(tx: Tx, today: date) -> int:
 async def wallet_of(tx: Tx, user_id: str) -> Any | None:
     """Return a player's currency, cash, bonus and held, None without a wallet."""
     return await tx.fetchrow(
-        "SELECT currency, cash, bonus, held FROM wallet WHERE user_id = $1", user_id
+        "SELECT currency, cash, bonus, held, seq FROM wallet WHERE user_id = $1", user_id
     )
 
 
@@ -46,7 +48,7 @@ async def money_at(tx: Tx, user_id: str, at: datetime) -> Any | None:
     """Return a player's cash, bonus and held as they were at an instant, None before the first."""
     return await tx.fetchrow(
         """
-        SELECT cash_after AS cash, bonus_after AS bonus, held_after AS held
+        SELECT cash_after AS cash, bonus_after AS bonus, held_after AS held, seq
         FROM transfer WHERE user_id = $1 AND seq IS NOT NULL AND decided_at <= $2
         ORDER BY seq DESC LIMIT 1
         """,
@@ -59,8 +61,8 @@ async def lines_of(tx: Tx, user_id: str, before: int | None, limit: int) -> list
     """Return a player's entries before a position, newest first, at least `limit` if there are."""
     rows = await tx.fetch(
         """
-        SELECT id, seq, kind, reference, decided_at, cash_change, bonus_change, held_change,
-            cash_after, bonus_after, held_after
+        SELECT id, seq, kind, currency, reference, decided_at, cash_change, bonus_change,
+            held_change, cash_after, bonus_after, held_after
         FROM transfer
         WHERE user_id = $1 AND seq IS NOT NULL AND seq <= $2
             AND (cash_change <> 0 OR bonus_change <> 0 OR held_change <> 0)
@@ -72,6 +74,37 @@ async def lines_of(tx: Tx, user_id: str, before: int | None, limit: int) -> list
     )
     lines = [line for row in rows for line in _lines(row)]
     return [line for line in lines if before is None or line.position < before]
+
+
+async def lines_between(
+    tx: Tx,
+    user_id: str,
+    span: tuple[datetime | None, datetime | None],
+    after: int | None,
+    limit: int,
+) -> list[Line]:
+    """Return a player's entries of a span after a position, oldest first, `limit` at least.
+
+    The span is [since, until); None is no bound. Fewer come only at the end.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT id, seq, kind, currency, reference, decided_at, cash_change, bonus_change,
+            held_change, cash_after, bonus_after, held_after
+        FROM transfer
+        WHERE user_id = $1 AND seq IS NOT NULL AND seq >= $2
+            AND decided_at >= coalesce($3::timestamptz, '-infinity')
+            AND decided_at < coalesce($4::timestamptz, 'infinity')
+            AND (cash_change <> 0 OR bonus_change <> 0 OR held_change <> 0)
+        ORDER BY seq LIMIT $5
+        """,
+        user_id,
+        0 if after is None else after // PLACES,
+        *span,
+        limit + 1,
+    )
+    lines = [line for row in rows for line in reversed(_lines(row))]
+    return [line for line in lines if after is None or line.position > after]
 
 
 def _lines(row: Any) -> list[Line]:
@@ -87,6 +120,7 @@ def _lines(row: Any) -> list[Line]:
             kind=row["kind"],
             reference=row["reference"],
             at=row["decided_at"],
+            currency=row["currency"],
         )
         for place, account in reversed(list(enumerate(ACCOUNTS)))
         if row[f"{account}_change"]

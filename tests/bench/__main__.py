@@ -1,4 +1,7 @@
-"""`python -m tests.bench wallet`: measure, show, and write what README shows."""
+"""`python -m tests.bench wallet`: measure, show, and write what README shows.
+
+`python -m tests.bench sportsbook` is a benchmark of its own, see there.
+"""
 
 import argparse
 import asyncio
@@ -10,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from svc.platform.errors import PlatformError
 from svc.platform.installation import ROOT
-from tests.bench import report
+from tests.bench import report, sportsbook
 from tests.bench.stage import BenchError, Stage, staged
 from tests.bench.wallet import FULL, QUICK, Bench, Findings, Size
 
@@ -20,6 +23,8 @@ UNFINISHED = ROOT / ".run" / "bench"
 
 def main() -> int:
     """Run the benchmark named; exit code 1 when a promise of the ledger was broken."""
+    if sys.argv[1:2] == ["sportsbook"]:
+        return sportsbook.main(sys.argv[2:])
     arguments = _parser().parse_args()
     # What is not a terminal, such as a log, has room for the whole table.
     console = Console(width=None if sys.stdout.isatty() else 120)

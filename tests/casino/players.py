@@ -1,26 +1,12 @@
 """Players with money, and waiting for what happens a moment later."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 from svc.identity import contract as identity
 from svc.mesh.clock import new_id
 from svc.mesh.errors import NotFound
 from svc.payment import contract as payment
 from svc.wallet import contract as wallet
 from tests.support.mesh import Operator
-
-WITHIN_S = 15.0
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait until something holds; fail with its name when it does not."""
-    try:
-        async with asyncio.timeout(WITHIN_S):
-            while not await holds():  # noqa: ASYNC110 -- what is waited for is in another service
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not within {WITHIN_S} s: {what}") from None
+from tests.support.waiting import until
 
 
 async def pay_in(operator: Operator, user_id: str, amount: int, currency: str = "EUR") -> str:
@@ -67,6 +53,6 @@ async def balance_becomes(
         return balance.cash == cash and bonus in {None, balance.bonus}
 
     try:
-        await eventually(holds, f"cash is {cash}, bonus {bonus}")
+        await until(holds, f"cash is {cash}, bonus {bonus}")
     except AssertionError as late:
         raise AssertionError(f"{late}, it was {seen[-1:]}") from None

@@ -5,8 +5,9 @@ import pytest
 from svc.casino.contract import OPEN_SESSION, PLAY_ROUND, NoSpinsLeft, OpenSession, PlayRound
 from svc.marketing import contract as marketing, rules
 from svc.mesh.clock import new_id
-from tests.casino.players import balance_becomes, eventually, new_player
+from tests.casino.players import balance_becomes, new_player
 from tests.support.mesh import Operator, Services
+from tests.support.waiting import until
 
 
 async def test_the_welcome_spins_pay_for_slots_until_none_is_left(
@@ -22,7 +23,7 @@ async def test_the_welcome_spins_pay_for_slots_until_none_is_left(
     async def awarded() -> bool:
         return await remaining() > 0
 
-    await eventually(awarded, "the welcome spins are awarded")
+    await until(awarded, "the welcome spins are awarded")
     session = await operator.call(OPEN_SESSION, OpenSession(user_id=user_id, game_id="slots"))
 
     async def spin() -> int:

@@ -41,9 +41,10 @@ from svc.mesh.errors import IdempotencyMismatch, Invalid, NotFound
 from svc.notification import contract as notification
 from svc.payment import contract as payment
 from svc.wallet import contract as wallet
-from tests.casino.players import balance_becomes, eventually, new_player, pay_in
+from tests.casino.players import balance_becomes, new_player, pay_in
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 DICE: dict[str, Any] = {"target": 50, "over": True}
 
@@ -218,8 +219,8 @@ async def test_what_may_not_be_played_uses_no_nonce_up(operator: Operator) -> No
 async def test_an_excluded_player_opens_no_session_and_plays_no_round(operator: Operator) -> None:
     user_id = await new_player(operator, 10_000)
     session = await opened(operator, user_id)
-    until = SystemClock().now() + timedelta(days=180)
-    excluded = identity.SelfExcludedData(user_id=user_id, until=until, time_out=False)
+    end = SystemClock().now() + timedelta(days=180)
+    excluded = identity.SelfExcludedData(user_id=user_id, until=end, time_out=False)
     await operator.publish(identity.SELF_EXCLUDED, excluded, subject=user_id)
 
     async def refused() -> bool:
@@ -229,7 +230,7 @@ async def test_an_excluded_player_opens_no_session_and_plays_no_round(operator: 
             return True
         return False
 
-    await eventually(refused, "sessions are refused")
+    await until(refused, "sessions are refused")
     with pytest.raises(SelfExcluded):
         await operator.call(PLAY_ROUND, a_round(user_id, session.session_id))
     await balance_becomes(operator, user_id, 10_000)
@@ -250,7 +251,7 @@ async def test_after_a_refunded_deposit_high_stakes_are_refused(operator: Operat
             return True
         return False
 
-    await eventually(refused, "high stakes are refused")
+    await until(refused, "high stakes are refused")
     assert await operator.call(PLAY_ROUND, a_round(user_id, session.session_id, stake=10_000))
 
 
@@ -291,7 +292,7 @@ async def test_totals_count_a_round_once_however_often_it_is_delivered(
             if total.game_id == game_id
         ] == [(2, 600, 240)]
 
-    await eventually(counted, "two rounds are counted")
+    await until(counted, "two rounds are counted")
     async with platform.database("casino") as connection:
         seen = await connection.fetchval(
             "SELECT count(*) FROM mesh_inbox WHERE event_id = $1", event_id
@@ -334,12 +335,12 @@ async def test_a_delivered_notice_and_a_withdrawal_and_spins_are_noted(
             )
         return bool(row and row["noted"])
 
-    await eventually(noted, "notice and withdrawal are on record")
+    await until(noted, "notice and withdrawal are on record")
 
     async def in_the_lobby() -> bool:
         return (await opened(operator, user_id)).free_spins == 20
 
-    await eventually(in_the_lobby, "the lobby knows 20 spins")
+    await until(in_the_lobby, "the lobby knows 20 spins")
 
 
 async def test_the_ledger_is_sound_after_all_rounds(operator: Operator) -> None:

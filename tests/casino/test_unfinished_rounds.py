@@ -25,9 +25,10 @@ from svc.mesh.clock import SystemClock, new_id
 from svc.mesh.errors import Conflict, Invalid, Unavailable
 from svc.scheduler import contract as scheduler
 from svc.wallet import contract as wallet
-from tests.casino.players import balance_becomes, eventually, new_player
+from tests.casino.players import balance_becomes, new_player
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 DICE: dict[str, Any] = {"target": 98, "over": False}
 
@@ -98,7 +99,7 @@ async def becomes(platform: Platform, request: PlayRound, status: str) -> None:
     async def holds() -> bool:
         return (await stored(platform, request))["status"] == status
 
-    await eventually(holds, f"the round is {status}")
+    await until(holds, f"the round is {status}")
 
 
 async def test_a_silent_wallet_leaves_the_round_pending_and_the_same_request_finishes_it(

@@ -24,9 +24,9 @@ from svc.mesh.clock import SystemClock, new_id
 from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
 from svc.sportsbook import contract as sportsbook
-from tests.casino.players import eventually
 from tests.support.mesh import Operator
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 async def stake(operator: Operator, user_id: str, amount: int, currency: str) -> None:
@@ -75,8 +75,8 @@ async def refund(
 
 
 async def exclude(operator: Operator, platform: Platform, user_id: str) -> None:
-    until = SystemClock().now() + timedelta(days=180)
-    excluded = identity.SelfExcludedData(user_id=user_id, until=until, time_out=False)
+    end = SystemClock().now() + timedelta(days=180)
+    excluded = identity.SelfExcludedData(user_id=user_id, until=end, time_out=False)
     await operator.publish(identity.SELF_EXCLUDED, excluded, subject=user_id)
 
     async def known() -> bool:
@@ -85,7 +85,7 @@ async def exclude(operator: Operator, platform: Platform, user_id: str) -> None:
                 await connection.fetchval("SELECT true FROM players WHERE user_id = $1", user_id)
             )
 
-    await eventually(known, "the exclusion is known")
+    await until(known, "the exclusion is known")
 
 
 async def jackpot(operator: Operator, currency: str) -> Jackpot | None:
@@ -105,7 +105,7 @@ async def raffle_with(operator: Operator, currency: str, tickets: int) -> Raffle
         found = await raffle(operator, currency)
         return found is not None and found.tickets == tickets
 
-    await eventually(holds, f"the {currency} raffle has {tickets} tickets")
+    await until(holds, f"the {currency} raffle has {tickets} tickets")
     found = await raffle(operator, currency)
     assert found is not None
     return found
@@ -131,7 +131,7 @@ async def scores_become(operator: Operator, currency: str, wanted: list[tuple[st
     async def holds() -> bool:
         return await scores(operator, currency) == wanted
 
-    await eventually(holds, f"the leaderboard is {wanted}")
+    await until(holds, f"the leaderboard is {wanted}")
     found = await tournament(operator, currency)
     assert found is not None
     return found.tournament_id

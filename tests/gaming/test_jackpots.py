@@ -15,7 +15,7 @@ from svc.gaming.contract import (
 )
 from svc.mesh.clock import new_id
 from svc.notification import contract as notification
-from tests.casino.players import balance_becomes, eventually, new_player
+from tests.casino.players import balance_becomes, new_player
 from tests.gaming.feeds import (
     jackpot,
     scores_become,
@@ -23,6 +23,7 @@ from tests.gaming.feeds import (
 )
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,7 +46,7 @@ async def test_a_pot_grows_by_one_percent_to_a_ten_thousandth_of_a_cent(
             )
         return row is not None and tuple(row) == (58_400, 46_720, 11_680)
 
-    await eventually(holds, "5.84 minor units are contributed")
+    await until(holds, "5.84 minor units are contributed")
     pot = await jackpot(operator, currency)
     assert pot is not None
     assert (pot.value, pot.seed, pot.wins) == (10_004, 10_000, 0)
@@ -59,7 +60,7 @@ async def test_the_bet_that_reaches_the_secret_target_wins_and_the_draw_can_be_c
     async def exists() -> bool:
         return await jackpot(operator, currency) is not None
 
-    await eventually(exists, "the pot exists")
+    await until(exists, "the pot exists")
     before = await jackpot(operator, currency)
     winner = new_id()
     await stake(operator, winner, 20_000_000, currency)
@@ -110,7 +111,7 @@ async def test_followers_see_the_pots_whenever_one_grows(operator: Operator, cur
         pots = msgspec.json.decode(message.data, type=Jackpots)
         return any((pot.currency, pot.value) == (currency, 10_800) for pot in pots.items)
 
-    await eventually(seen, "the pot is pushed")
+    await until(seen, "the pot is pushed")
     await frames.unsubscribe()
 
 
@@ -137,7 +138,7 @@ async def test_a_delivered_notice_of_a_prize_is_noted(
                 )
             )
 
-    await eventually(noted, "the notice is on record")
+    await until(noted, "the notice is on record")
 
 
 async def test_a_prize_reaches_the_winners_wallet_once(

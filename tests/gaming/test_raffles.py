@@ -17,7 +17,6 @@ from svc.mesh.clock import SystemClock, new_id
 from svc.mesh.errors import Conflict, NotFound
 from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
-from tests.casino.players import eventually
 from tests.gaming.feeds import (
     bet,
     deposit,
@@ -28,6 +27,7 @@ from tests.gaming.feeds import (
 )
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,14 +83,14 @@ async def test_a_draw_by_staff_gives_the_job_of_its_time_up(
 
     await deposit(operator, new_id(), 1_000, currency)
     raffle_id = (await raffle_with(operator, currency, 1)).raffle_id
-    await eventually(lambda: scheduled(raffle_id), "the draw has a job")
+    await until(lambda: scheduled(raffle_id), "the draw has a job")
 
     await operator.call(DRAW_RAFFLE, DrawRaffle(raffle_id=raffle_id))
 
     async def given_up() -> bool:
         return not await scheduled(raffle_id)
 
-    await eventually(given_up, "the draw has no job any more")
+    await until(given_up, "the draw has no job any more")
 
 
 async def test_the_job_of_a_draw_draws_what_is_due_and_only_that(

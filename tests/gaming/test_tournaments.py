@@ -15,7 +15,6 @@ from svc.gaming.contract import (
 )
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Conflict, NotFound
-from tests.casino.players import eventually
 from tests.gaming.feeds import (
     bet,
     deposit,
@@ -30,6 +29,7 @@ from tests.gaming.feeds import (
 )
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -135,4 +135,4 @@ async def test_what_has_ended_is_drawn_and_closed_by_the_job_and_the_next_begins
             and next_race.tournament_id != tournament_id
         )
 
-    await eventually(begun, "the next raffle and tournament run")
+    await until(begun, "the next raffle and tournament run")

@@ -1,7 +1,6 @@
 """A running gateway with the services behind it, and a logged-in player."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import httpx
@@ -33,13 +32,6 @@ async def door(platform: Platform, services: Services) -> AsyncGenerator[httpx.A
     await services("identity", "gateway")
     async with httpx.AsyncClient(base_url=platform.settings["GATEWAY_URL"], timeout=20) as client:
         yield client
-
-
-async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:
-    """Wait until a condition holds; fail when it does not in time."""
-    async with asyncio.timeout(within_s):
-        while not await condition():  # noqa: ASYNC110  # what it asks has no event to wait on
-            await asyncio.sleep(0.01)
 
 
 async def registered(door: httpx.AsyncClient) -> Player:

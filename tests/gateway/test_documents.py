@@ -76,8 +76,13 @@ def test_every_event_and_live_channel_is_in_the_asyncapi_document() -> None:
 
 @pytest.mark.timeout(170)
 async def test_the_running_door_does_what_its_document_says(
-    door: httpx.AsyncClient, services: Services, platform: Platform, tmp_path: Path
+    door: httpx.AsyncClient,
+    services: Services,
+    platform: Platform,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("EXCLUSION_CONFIRMED_BY", "sportsbook,casino")
     await services("localization", "wallet", "sportsbook", "casino", "gaming")
     player = await registered(door)
     gateway = running_gateways()[0]

@@ -12,12 +12,16 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from proto.betmesh.identity.v1 import identity_pb2, identity_pb2_grpc
 from proto.betmesh.wallet.v1 import wallet_pb2, wallet_pb2_grpc
-from svc.gateway.grpc_door import ALL_SCOPES, Keys
-from svc.mesh.clock import new_id
+from svc.gateway.grpc_door import ALL_SCOPES
+from svc.gateway.keys import Keys
+from svc.gateway.state import gateway_of
+from svc.identity import contract
+from svc.mesh.clock import SystemClock, new_id
 from svc.mesh.errors import DeclarationError, Forbidden, Unauthenticated
-from tests.gateway.conftest import Player, until
-from tests.support.mesh import Services
+from tests.gateway.conftest import Player
+from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -190,14 +194,67 @@ async def test_health_and_reflection_answer_anybody(channel: grpc.aio.Channel) -
     assert {"betmesh.wallet.v1.Wallet", "betmesh.identity.v1.Identity"} <= names
 
 
-def test_a_key_opens_only_its_scopes() -> None:
-    keys = Keys("main", "reader:wallet.read+identity.read, other:wallet.write")
-    keys.require("wallet.write", [("authorization", "Bearer main")])
-    keys.require("wallet.read", [("authorization", "Bearer reader")])
+def bearing(key: str) -> Metadata:
+    return (("authorization", f"Bearer {key}"),)
+
+
+def test_a_key_of_the_settings_opens_only_its_scopes() -> None:
+    clock = SystemClock()
+    keys = Keys("main", "reader:wallet.read+identity.read, other:wallet.write", ALL_SCOPES, clock)
+    keys.require("wallet.write", bearing("main"))
+    keys.require("wallet.read", bearing("reader"))
     with pytest.raises(Forbidden):
-        keys.require("wallet.write", [("authorization", "Bearer reader")])
+        keys.require("wallet.write", bearing("reader"))
     with pytest.raises(Unauthenticated):
-        Keys("", "").require("wallet.read", [("authorization", "Bearer ")])
+        Keys("", "", ALL_SCOPES, clock).require("wallet.read", bearing(""))
     with pytest.raises(DeclarationError):
-        Keys("main", "reader:everything")
+        Keys("main", "reader:everything", ALL_SCOPES, clock)
     assert {"wallet.read", "wallet.write", "identity.read"} == ALL_SCOPES
+
+
+async def test_a_key_that_an_admin_made_opens_its_scopes_until_it_is_ended(
+    wallet: Any, operator: Operator
+) -> None:
+    make = contract.security.MakeApiKey(name="partner", scopes=["wallet.read"])
+    made = await operator.call(contract.security.MAKE_API_KEY, make)
+    nobody = wallet_pb2.GetBalanceRequest(user_id=new_id())
+
+    async def answered(code: grpc.StatusCode) -> bool:
+        call = wallet.GetBalance(nobody, metadata=bearing(made.key))
+        return (await refused(call))[0] is code
+
+    await until(lambda: answered(grpc.StatusCode.NOT_FOUND), "the key known at the door")
+    undo = wallet_pb2.RollbackRequest(transfer_id=new_id(), original_transfer_id=new_id())
+    forbidden = await refused(wallet.Rollback(undo, metadata=bearing(made.key)))
+    assert forbidden == (grpc.StatusCode.PERMISSION_DENIED, "forbidden")
+    end = contract.security.RevokeApiKey(key_id=made.key_id)
+    await operator.call(contract.security.REVOKE_API_KEY, end)
+    await until(lambda: answered(grpc.StatusCode.UNAUTHENTICATED), "the key refused at the door")
+
+
+async def test_each_key_may_ask_so_often_and_is_told_when_to_come_back(
+    wallet: Any, services: Services, operator: Operator, key: Metadata
+) -> None:
+    make = contract.security.MakeApiKey(name="eager", scopes=["wallet.read"])
+    made = await operator.call(contract.security.MAKE_API_KEY, make)
+    nobody = wallet_pb2.GetBalanceRequest(user_id=new_id())
+    sizes = gateway_of(services.running["gateway"].runtimes[0]).limiter.sizes
+    before, sizes["api_key"] = sizes["api_key"], (0.001, 2)
+    try:
+        codes: list[grpc.StatusCode] = []
+        while True:
+            call = wallet.GetBalance(nobody, metadata=bearing(made.key))
+            codes.append((await refused(call))[0])
+            if codes[-1] is not grpc.StatusCode.NOT_FOUND:
+                break
+        trailing = dict(await call.trailing_metadata())
+        others = await refused(wallet.GetBalance(nobody, metadata=bearing("wrong")))
+        own = wallet.GetBalance(nobody, metadata=key)
+        assert (await refused(own))[0] is not grpc.StatusCode.RESOURCE_EXHAUSTED
+    finally:
+        sizes["api_key"] = before
+    found = grpc.StatusCode.NOT_FOUND
+    assert codes == [found, found, grpc.StatusCode.RESOURCE_EXHAUSTED]
+    assert trailing["betmesh-problem"] == "rate-limited"
+    assert int(trailing["retry-after"]) > 0
+    assert others[0] is grpc.StatusCode.UNAUTHENTICATED

@@ -10,9 +10,10 @@ from svc.gateway.http import BODY_MAX
 from svc.identity import contract as identity
 from svc.mesh import tokens
 from svc.mesh.clock import SystemClock, new_id
-from tests.gateway.conftest import PASSWORD, Player, registered, until
+from tests.gateway.conftest import PASSWORD, Player, registered
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 def problem_of(answer: httpx.Response) -> str:

@@ -15,8 +15,8 @@ from svc.gateway.state import running_gateways
 from svc.gateway.valkey import Valkey
 from svc.mesh.clock import new_id
 from svc.mesh.errors import DeclarationError
-from tests.gateway.conftest import until
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -39,11 +39,12 @@ async def admitted(limits: Limiter, who: str, count: int) -> int:
 
 
 async def test_a_bucket_gives_its_burst_and_then_says_how_long_to_wait(redis: Redis) -> None:
-    limits, who = limiter(redis, "0.5/10"), new_id()
+    # So slow that nothing worth telling comes back meanwhile, on whatever machine.
+    limits, who = limiter(redis, "0.005/10"), new_id()
     assert await admitted(limits, who, 50) == 10
     with pytest.raises(RateLimited) as refused:
         await limits.admit("player", who)
-    assert refused.value.members["retry_after"] == 2
+    assert refused.value.members["retry_after"] in range(180, 201)
 
 
 async def test_a_bucket_fills_again_at_its_rate(redis: Redis) -> None:

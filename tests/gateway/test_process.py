@@ -11,9 +11,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from svc.platform.installation import ROOT
 from svc.platform.ports import free_ports
-from tests.gateway.conftest import until
 from tests.support.mesh import Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 async def test_a_gateway_starts_serves_both_doors_and_ends_cleanly_when_told(

@@ -15,9 +15,10 @@ from websockets.typing import Subprotocol
 
 from svc.gateway.state import running_gateways
 from svc.mesh.clock import new_id
-from tests.gateway.conftest import Player, registered, until
+from tests.gateway.conftest import Player, registered
 from tests.support.mesh import Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 JACKPOTS = "live.jackpots.all"
 

@@ -91,58 +91,69 @@ def limit(
 @pytest.mark.parametrize(
     ("current", "wanted", "step"),
     [
-        pytest.param(None, 100, (limit(100), NOW, True), id="the first holds at once"),
-        pytest.param(limit(100), 50, (limit(50), NOW, True), id="a lower one holds at once"),
-        pytest.param(limit(100), 100, (limit(100), NOW, False), id="the same is no change"),
+        pytest.param(None, 100, (limit(100), True, True), id="the first holds at once"),
+        pytest.param(limit(100), 50, (limit(50), True, True), id="a lower one holds at once"),
+        pytest.param(limit(100), 100, (limit(100), False, False), id="the same is no change"),
         pytest.param(
-            limit(100),
-            200,
-            (limit(100, 200, NOW + DAY), NOW + DAY, True),
-            id="a higher one waits a day",
+            limit(100), 200, (limit(100, 200, NOW + DAY), False, True), id="a higher one waits"
         ),
         pytest.param(
             limit(100, 200, NOW + DAY / 2),
             200,
-            (limit(100, 200, NOW + DAY / 2), NOW + DAY / 2, False),
-            id="the same raise again does not wait anew",
+            (limit(100, 200, NOW + DAY / 2), False, False),
+            id="the same raise again, too early, does not wait anew",
         ),
         pytest.param(
-            limit(100, 200, NOW + DAY / 2),
+            limit(100, 200, NOW), 200, (limit(200), True, True), id="a raise is confirmed in time"
+        ),
+        pytest.param(
+            limit(100, 200, NOW - DAY * 30),
+            200,
+            (limit(200), True, True),
+            id="a raise is confirmed later",
+        ),
+        pytest.param(
+            limit(100, 200, NOW),
             300,
-            (limit(100, 300, NOW + DAY), NOW + DAY, True),
+            (limit(100, 300, NOW + DAY), False, True),
             id="another raise waits anew",
+        ),
+        pytest.param(
+            limit(100, 200, NOW),
+            150,
+            (limit(100, 150, NOW + DAY), False, True),
+            id="a smaller raise than the one that waited is another one",
         ),
         pytest.param(
             limit(100, 200, NOW + DAY / 2),
             100,
-            (limit(100), NOW, True),
+            (limit(100), False, True),
             id="the present amount drops a raise that waits",
         ),
         pytest.param(
             limit(100, 200, NOW + DAY / 2),
             50,
-            (limit(50), NOW, True),
+            (limit(50), True, True),
             id="a lower one drops a raise that waits",
-        ),
-        pytest.param(
-            limit(100, 200, NOW),
-            150,
-            (limit(150), NOW, True),
-            id="a raise that has waited is what the next is compared with",
         ),
     ],
 )
-def test_a_limit_falls_at_once_and_rises_after_a_day(
-    current: PlayerLimit | None, wanted: int, step: tuple[PlayerLimit, datetime, bool]
+def test_a_limit_falls_at_once_and_rises_when_confirmed_after_a_day(
+    current: PlayerLimit | None, wanted: int, step: tuple[PlayerLimit, bool, bool]
 ) -> None:
-    expected = LimitStep(limit=step[0], effective_at=step[1], changed=step[2])
+    expected = LimitStep(limit=step[0], holds=step[1], changed=step[2])
     assert rules.change_limit(current, limit(wanted), NOW) == expected
 
 
-def test_a_waiting_raise_holds_from_its_instant_on() -> None:
-    waiting = limit(100, 200, NOW)
-    assert rules.effective(waiting, NOW - timedelta(seconds=1)) == waiting
-    assert rules.effective(waiting, NOW) == limit(200)
+@pytest.mark.parametrize(
+    ("passed", "minutes", "due"),
+    [(59, 60, False), (60, 60, True), (300, 60, True), (300, 0, False)],
+)
+def test_a_reality_check_is_due_after_its_time_and_never_where_it_is_off(
+    passed: int, minutes: int, due: bool
+) -> None:
+    last = NOW - timedelta(minutes=passed)
+    assert rules.is_reality_check_due(last, NOW, minutes) is due
 
 
 @pytest.mark.parametrize(

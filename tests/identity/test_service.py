@@ -10,7 +10,7 @@ from svc.identity.contract import (
     AdminUser,
     Authorize,
     OfUser,
-    Profile,
+    PlayerLimit,
     SelfExclude,
     SetKyc,
     SetLimits,
@@ -24,6 +24,7 @@ from svc.notification import contract as notification
 from tests.identity.people import logged_in, profile_of, registered, somebody
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -131,26 +132,36 @@ async def test_a_phone_number_of_somebody_else_is_a_conflict(operator: Operator)
         )
 
 
-async def test_a_limit_falls_at_once_and_a_raise_waits_a_day(operator: Operator) -> None:
+async def test_a_limit_falls_at_once_and_a_raise_is_confirmed_after_a_day(
+    operator: Operator, platform: Platform
+) -> None:
     user_id, _ = await registered(operator)
 
-    async def set_to(amount: int) -> Profile:
-        return await operator.call(
+    async def set_to(amount: int) -> PlayerLimit:
+        profile = await operator.call(
             identity.SET_LIMITS,
             SetLimits(user_id=user_id, kind="deposit", period="day", amount=amount),
         )
+        assert (await profile_of(operator, user_id)).limits == profile.limits
+        return profile.limits[0]
 
-    assert (await set_to(10_000)).limits[0].amount == 10_000
-    raised = (await set_to(20_000)).limits[0]
-    assert (raised.amount, raised.pending_amount) == (10_000, 20_000)
-    event = await operator.heard(
-        identity.LIMIT_CHANGED, lambda data: data.user_id == user_id and data.amount == 20_000
+    assert (await set_to(10_000)).amount == 10_000
+    for _ in range(2):  # asked again too early, it goes on waiting
+        raised = await set_to(20_000)
+        assert (raised.amount, raised.pending_amount) == (10_000, 20_000)
+    async with platform.database("identity") as connection:
+        await connection.execute(
+            "UPDATE limits SET pending_from = now() WHERE user_id = $1", user_id
+        )
+    confirmed = await set_to(20_000)
+    assert (confirmed.amount, confirmed.pending_amount) == (20_000, None)
+    assert (await set_to(5_000)).amount == 5_000
+    told = await operator.all_heard(
+        identity.LIMIT_CHANGED, lambda data: data.user_id == user_id, count=3
     )
-    assert event.data.effective_at == raised.pending_from
-    assert event.data.effective_at - event.time > timedelta(hours=23, minutes=59)
-    lowered = (await set_to(5_000)).limits[0]
-    assert (lowered.amount, lowered.pending_amount) == (5_000, None)
-    assert (await profile_of(operator, user_id)).limits == [lowered]
+    # Who enforces limits hears of a raise only once it holds.
+    assert [event.data.amount for event in told] == [10_000, 20_000, 5_000]
+    assert all(event.data.effective_at <= event.time for event in told)
 
 
 async def test_a_self_exclusion_stops_play_but_not_withdrawals_and_is_never_shortened(
@@ -224,14 +235,13 @@ async def test_receipts_of_messages_show_whether_a_contact_works_in_any_order(
             notification.NOTIFICATION_FAILED, failed, subject=user_id, event_id=event_id
         )
     await operator.publish(notification.NOTIFICATION_DELIVERED, delivered, subject=user_id)
-    async with platform.database("identity") as connection, asyncio.timeout(10):
-        while True:
-            row = await connection.fetchrow(
+    async with platform.database("identity") as connection:
+        row = await until(
+            lambda: connection.fetchrow(
                 "SELECT delivered_at, failed_at, failures FROM contact_health"
                 " WHERE user_id = $1 AND delivered_at IS NOT NULL AND failed_at IS NOT NULL",
                 user_id,
-            )
-            if row is not None:
-                break
-            await asyncio.sleep(0.02)
+            ),
+            "both are noted",
+        )
     assert row["failures"] == 1

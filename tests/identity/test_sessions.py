@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
+import asyncpg
 import pytest
 
 from svc.identity import contract as identity
@@ -22,6 +23,7 @@ from svc.scheduler import contract as scheduler
 from tests.identity.people import PASSWORD, bucket, logged_in, registered
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -61,27 +63,6 @@ async def test_an_unknown_address_and_a_wrong_password_get_the_same_answer(
             await operator.call(identity.LOG_IN, LogIn(email=address, password=password))
         answers.append(refusal.value.detail)
     assert len(set(answers)) == 1
-
-
-async def test_an_unknown_address_costs_a_password_check_too(
-    operator: Operator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Costly parameters, so that the check outweighs everything else by far.
-    monkeypatch.setenv("ARGON2_MEMORY_KIB", "32768")
-    monkeypatch.setenv("ARGON2_TIME_COST", "4")
-    _, email = await registered(operator)
-    loop = asyncio.get_running_loop()
-
-    async def refusal_s(address: str) -> float:
-        began = loop.time()
-        with pytest.raises(Unauthenticated):
-            await operator.call(identity.LOG_IN, LogIn(email=address, password="wrong password"))
-        return loop.time() - began
-
-    await refusal_s(f"{new_id()}@example.com")  # makes what unknown ones are compared with
-    known = min([await refusal_s(email) for _ in range(3)])
-    unknown = min([await refusal_s(f"{new_id()}@example.com") for _ in range(3)])
-    assert unknown > known / 2
 
 
 async def test_whatever_a_client_tells_about_itself_it_can_log_in(operator: Operator) -> None:
@@ -224,7 +205,7 @@ async def test_the_nightly_job_deletes_what_ended_long_ago_and_nothing_else(
         ).session_id
         for pair in pairs
     ]
-    async with platform.database("identity") as connection, asyncio.timeout(10):
+    async with platform.database("identity") as connection:
         await connection.execute(
             "UPDATE sessions SET created_at = now() - interval '40 days',"
             " expires_at = now() - interval '2 days' WHERE session_id = $1",
@@ -238,14 +219,15 @@ async def test_the_nightly_job_deletes_what_ended_long_ago_and_nothing_else(
             payload={},
         )
         await operator.publish(scheduler.JOB_DUE, due, subject="identity.purge-sessions")
-        while True:
+
+        async def purged() -> list[asyncpg.Record] | None:
             left = await connection.fetch(
                 "SELECT session_id::text FROM sessions WHERE user_id = $1", user_id
             )
-            if len(left) == 1:
-                break
-            await asyncio.sleep(0.02)
-    assert left[0]["session_id"] == kept
+            return left if len(left) == 1 else None
+
+        [left] = await until(purged, "one session is left")
+    assert left["session_id"] == kept
 
 
 async def test_a_restart_keeps_the_key_so_tokens_go_on_holding(

@@ -21,7 +21,7 @@ FAST = {
 """Heartbeats come sooner, and tests may knock more often than any client."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def whole() -> AsyncGenerator[Platform]:
     """Everything up, once for all journeys, with a wiretap from before the first service."""
     run_dir = ROOT / ".run" / f"test-{os.getpid()}-journeys"

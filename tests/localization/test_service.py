@@ -1,13 +1,12 @@
 """localization as it runs in the mesh: found by name, asked over HTTP, and telling who asked."""
 
-import asyncio
-
 import httpx
 import msgspec
 
-from svc.localization.contract import MISSING, Missing, MissingOf
+from svc.localization.contract import MISSING, MissingOf
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 async def test_it_is_found_by_name_and_answers_over_http(
@@ -33,9 +32,8 @@ async def test_services_fetch_their_texts_through_the_mesh(
 ) -> None:
     await services("localization", "marketing")
 
-    async def told() -> Missing:
-        return await operator.call(MISSING, MissingOf())
+    async def told() -> bool:
+        found = await operator.call(MISSING, MissingOf())
+        return found.requests.get("marketing/marketing", 0) > 0
 
-    async with asyncio.timeout(15):
-        while (await told()).requests.get("marketing/marketing", 0) == 0:  # noqa: ASYNC110 -- another service asks, no event here
-            await asyncio.sleep(0.05)
+    await until(told, "marketing has asked for its texts")

@@ -1,7 +1,6 @@
 """marketing on the real broker and database: what it awards, and that it awards it once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -32,20 +31,12 @@ from svc.sportsbook import contract as sportsbook
 from svc.wallet import contract as wallet
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
-
-PATIENCE_S = 15
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)
 async def _running(services: Services) -> None:
     await services("marketing")
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Ask again until it is so; fail after some seconds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await condition():  # noqa: ASYNC110 -- other processes change it, no event here
-            await asyncio.sleep(0.02)
 
 
 async def registered(operator: Operator) -> str:

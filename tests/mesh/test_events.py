@@ -1,8 +1,6 @@
 """Events from one service's outbox to another's effect: once, whatever happens between."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 
@@ -13,15 +11,7 @@ from svc.mesh.letters import Letter
 from svc.mesh.wire import encode
 from svc.platform import streams
 from tests.mesh.pair import HAPPENED, NEVER_DECLARED, NUMBERS, Happened, Pair
-
-
-async def until(check: Callable[[], Awaitable[Any]], within_s: float = 15.0) -> Any:
-    """Ask again until the answer is true, and return it."""
-    async with asyncio.timeout(within_s):
-        while True:
-            if found := await check():
-                return found
-            await asyncio.sleep(0.01)
+from tests.support.waiting import until
 
 
 async def say(pair: Pair, mood: str = "good", *, event_id: str | None = None) -> int:

@@ -15,7 +15,8 @@ from svc.mesh.wire import encode
 from svc.platform import dead, operate, streams
 from svc.platform.errors import PlatformError
 from tests.mesh.pair import ECHO, HAPPENED, Ask, Happened, Pair
-from tests.mesh.test_events import say, until
+from tests.mesh.test_events import say
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 from svc.mesh.errors import Unavailable
 from svc.mesh.outbox import RELAY_LOCK
 from tests.mesh.pair import Pair
-from tests.mesh.test_events import say, until
+from tests.mesh.test_events import say
+from tests.support.waiting import until
 
 
 async def test_a_connection_lost_inside_a_transaction_means_try_again(pair: Pair) -> None:

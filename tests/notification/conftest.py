@@ -18,15 +18,7 @@ from svc.mesh.clock import new_id
 from svc.notification.contract import LIST_MESSAGES, InboxOf, Message
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
-
-PATIENCE_S = 20
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Ask again until it is so; fail after some seconds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await condition():  # noqa: ASYNC110 -- other processes change it, no event here
-            await asyncio.sleep(0.03)
+from tests.support.waiting import until
 
 
 class Provider:

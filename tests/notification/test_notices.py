@@ -63,7 +63,7 @@ def test_the_texts_of_a_message_use_what_its_event_brings(
 
 
 def test_every_text_belongs_to_some_event() -> None:
-    used = {"security_alert"}  # asked for by identity
+    used = {"security_alert", "one_time_code", "reality_check"}  # asked for by identity
     for kind, special in CASES:
         notice = NOTICES[kind](sample(EVENT_OF[kind].data, **special))
         used |= {notice.template} if notice else set()

@@ -12,9 +12,10 @@ from svc.notification.contract import (
     InboxOf,
 )
 from svc.scheduler import contract as scheduler
-from tests.notification.conftest import Provider, Register, User, inbox, payout, received, until
+from tests.notification.conftest import Provider, Register, User, inbox, payout, received
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 async def test_a_failing_provider_delays_sms_but_not_in_app_messages(

@@ -31,9 +31,10 @@ from svc.notification.contract import (
 )
 from svc.scheduler import contract as scheduler
 from svc.sportsbook import contract as sportsbook
-from tests.notification.conftest import Provider, Register, User, inbox, payout, received, until
+from tests.notification.conftest import Provider, Register, User, inbox, payout, received
 from tests.support.mesh import Operator
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 def bet(user_id: str) -> sportsbook.BetPlaced:

@@ -13,6 +13,7 @@ from litestar.datastructures import State
 
 from svc.outside import betradar, feed
 from svc.outside.server import running
+from tests.support.waiting import until
 
 EVENT = "sr:match:7100001"
 STOP = {"message": "bet_stop", "event_id": EVENT}

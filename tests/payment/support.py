@@ -1,8 +1,6 @@
 """A shop window for the tests: players, the real provider over HTTP, and the sweep on demand."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,15 +30,9 @@ from svc.scheduler import contract as scheduler
 from svc.wallet import contract as wallet
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 PATIENCE_S = 15
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Ask again until it is so; fail after some seconds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await condition():  # noqa: ASYNC110 -- other processes change it, no event here
-            await asyncio.sleep(0.02)
 
 
 @dataclass
@@ -68,20 +60,18 @@ class Shop:
             subject=user_id,
         )
 
-        async def known() -> bool:
-            try:
-                await self.balance(user_id)
-            except NotFound:
-                return False
-            async with self.platform.database("payment") as database:
-                return bool(
-                    await database.fetchval(
-                        "SELECT currency FROM players WHERE user_id = $1", user_id
-                    )
-                )
-
-        await until(known)
+        await until(lambda: self.is_known(user_id))
         return user_id
+
+    async def is_known(self, user_id: str) -> bool:
+        """Say whether payment and wallet have heard of a player."""
+        try:
+            await self.balance(user_id)
+        except NotFound:
+            return False
+        async with self.platform.database("payment") as database:
+            known = "SELECT currency FROM players WHERE user_id = $1"
+            return bool(await database.fetchval(known, user_id))
 
     async def rich_player(self, amount: int = 10_000) -> str:
         """Register a player and pay in for them."""

@@ -14,7 +14,7 @@ AMOUNT = 6_000
 SAVED = 5_000
 PAYOUT = 2_000
 FEE = 1_500
-EXAMPLES = int(os.environ.get("BETMESH_PAYMENT_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("BETMESH_PAYMENT_EXAMPLES", "6"))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from svc.payment.contract import (
     SelfExcluded,
 )
 from svc.payment.contract_reports import PENDING, PendingPayments
-from tests.payment.support import Shop, until
+from tests.payment.support import Shop
+from tests.support.waiting import until
 
 
 async def intents_of(shop: Shop, deposit_id: str) -> set[str]:

@@ -15,7 +15,8 @@ from svc.payment.contract import (
     InsufficientFunds,
     RefundDeposit,
 )
-from tests.payment.support import Shop, until
+from tests.payment.support import Shop
+from tests.support.waiting import until
 
 FEE = 1_500
 

@@ -3,7 +3,8 @@
 from svc.mesh.clock import new_id
 from svc.payment.contract import REFUND_DEPOSIT, RefundDeposit
 from svc.reporting.contract import DAILY, RECONCILE, DailyOf, ReconcileOf
-from tests.payment.support import Shop, until
+from tests.payment.support import Shop
+from tests.support.waiting import until
 
 CURRENCY = "CHF"
 """No other test uses it."""

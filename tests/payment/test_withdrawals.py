@@ -13,12 +13,14 @@ from svc.payment.contract import (
     WITHDRAWAL_FAILED,
     WITHDRAWAL_PAID,
     WITHDRAWAL_REQUESTED,
+    ClosedLoop,
     Deposit,
     InsufficientFunds,
     RefundDeposit,
     WithdrawalOf,
 )
-from tests.payment.support import Shop, until
+from tests.payment.support import Shop
+from tests.support.waiting import until
 
 
 async def refund(shop: Shop, deposit_id: str, key: str = "") -> Deposit:
@@ -197,6 +199,20 @@ async def test_before_it_is_submitted_a_withdrawal_can_be_cancelled(shop: Shop) 
     await shop.has(user, cash=1_000)
     assert (await shop.withdraw(user, 300, key=key)).status == "cancelled"
     await shop.sweep()
+    await shop.has(user, cash=1_000)
+
+
+async def test_what_came_from_an_e_wallet_goes_back_there_before_it_goes_elsewhere(
+    shop: Shop,
+) -> None:
+    user = await shop.rich_player(2_000)
+    await shop.deposit(user, 500, method="ewallet")
+    await shop.has(user, cash=2_500)
+    with pytest.raises(ClosedLoop) as refused:
+        await shop.withdraw(user, 1_000)
+    assert refused.value.members == {"method": "ewallet", "remaining": 500}
+    await shop.withdraw(user, 500, method="ewallet")
+    await shop.withdraw(user, 1_000)
     await shop.has(user, cash=1_000)
 
 

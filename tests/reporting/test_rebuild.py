@@ -10,9 +10,9 @@ from svc.payment import contract as payment
 from svc.platform import operate, replay
 from svc.platform.errors import PlatformError
 from svc.scheduler import contract as scheduler
-from tests.reporting.test_service import until
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 CURRENCY = "XTS"
 DEPOSITS = 5

@@ -1,8 +1,6 @@
 """reporting on the real broker and database, reconciled with the real ledger."""
 
-import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -32,8 +30,8 @@ from svc.sportsbook import contract as sportsbook
 from svc.wallet import contract as wallet
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
-PATIENCE_S = 15
 NUMBERS = itertools.count()
 
 
@@ -47,13 +45,6 @@ def currency() -> str:
     """A currency of its own for each test, so that nothing else is in its sums."""
     number = next(NUMBERS)
     return f"Q{chr(65 + number // 26)}{chr(65 + number % 26)}"
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Ask again until it is so; fail after some seconds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await condition():  # noqa: ASYNC110 -- other processes change it, no event here
-            await asyncio.sleep(0.05)
 
 
 async def reconciled(operator: Operator, currency: str) -> dict[str, Difference]:

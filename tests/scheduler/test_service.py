@@ -13,11 +13,12 @@ from svc.mesh.errors import Forbidden, Invalid
 from svc.mesh.runtime import Runtime
 from svc.mesh.settings import Settings
 from svc.scheduler import contract as scheduler
-from svc.scheduler.contract import Job, JobCancelled, JobDue, JobRequested, JobsOf
+from svc.scheduler.contract import Job, JobCancelled, JobDue, JobRequested, Jobs, JobsOf
 from svc.scheduler.schedules import Schedules
 from svc.scheduler.service import cancel_job
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 # Asked for in the name of a service that passes over jobs whose name it does not know.
 OWNER = "identity"
@@ -87,22 +88,23 @@ async def listed(operator: Operator, name: str) -> list[Job]:
 
 async def listed_soon(operator: Operator, name: str, count: int = 1) -> list[Job]:
     """The listed jobs of a name once there are so many."""
-    async with asyncio.timeout(10):
-        while True:
-            found = await listed(operator, name)
-            if len(found) == count:
-                return found
-            await asyncio.sleep(0.02)
+    found: list[Job] = []
+
+    async def so_many() -> bool:
+        found[:] = await listed(operator, name)
+        return len(found) == count
+
+    await until(so_many, f"{count} jobs {name}")
+    return found
 
 
 async def listed_as(operator: Operator, name: str, schedule: str) -> None:
     """Wait until the one job of a name has this schedule."""
-    async with asyncio.timeout(10):
-        while True:
-            found = await listed(operator, name)
-            if [item.schedule for item in found] == [schedule]:
-                return
-            await asyncio.sleep(0.02)
+
+    async def so() -> bool:
+        return [item.schedule for item in await listed(operator, name)] == [schedule]
+
+    await until(so, f"{name} comes {schedule}")
 
 
 async def parked(connection: Client, event_id: str) -> str:
@@ -290,12 +292,13 @@ async def test_what_comes_due_while_no_scheduler_runs_is_told_afterwards(
     await ask(operator, job(name, at=datetime.now(UTC) + timedelta(seconds=2)))
     await listed_soon(operator, name)
     await services.stop("scheduler")
-    async with platform.nats("deploy") as connection, asyncio.timeout(10):
+    async with platform.nats("deploy") as connection:
         manager = connection.jsm()
-        while True:
-            if (await manager.consumer_info("SCHEDULES", "scheduler")).num_pending:
-                break
-            await asyncio.sleep(0.05)
+
+        async def waits() -> bool:
+            return bool((await manager.consumer_info("SCHEDULES", "scheduler")).num_pending)
+
+        await until(waits, "what came due waits for a scheduler")
     assert await operator.all_heard(scheduler.JOB_DUE, lambda data: data.name == name) == []
     await services("scheduler")
     assert len(await due(operator, name)) == 1
@@ -345,11 +348,10 @@ async def test_only_staff_sees_the_jobs(services: Services, platform: Platform) 
             await gateway.call(scheduler.JOBS, JobsOf())
         async with platform.database("identity") as database:
             admin = await database.fetchval("SELECT user_id FROM users WHERE 'admin' = ANY (roles)")
-        # identity asked for its own job at its start.
-        async with asyncio.timeout(10):
-            while True:
-                page = await gateway.call(scheduler.JOBS, JobsOf(actor_id=str(admin)))
-                if any(item.name == "purge-sessions" for item in page.items):
-                    break
-                await asyncio.sleep(0.05)
+
+        async def shown() -> Jobs | None:
+            page = await gateway.call(scheduler.JOBS, JobsOf(actor_id=str(admin)))
+            return page if any(item.name == "purge-sessions" for item in page.items) else None
+
+        page = await until(shown, "identity has asked for its own job at its start")
     assert page.next_cursor is None

@@ -1,8 +1,5 @@
 """Players of the tests: with money in the real wallet, striking bets."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 from svc.mesh.clock import SystemClock, new_id
 from svc.mesh.errors import NotFound
 from svc.scheduler import contract as scheduler
@@ -19,18 +16,7 @@ from svc.sportsbook.contract import (
 )
 from svc.wallet import contract as wallet
 from tests.support.mesh import Operator
-
-WITHIN_S = 15.0
-
-
-async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait until a condition holds."""
-    try:
-        async with asyncio.timeout(WITHIN_S):
-            while not await holds():  # noqa: ASYNC110 - what is waited for is in other processes
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not within {WITHIN_S} s: {what}") from None
+from tests.support.waiting import until
 
 
 async def sweep(operator: Operator) -> None:

@@ -15,6 +15,7 @@ from svc.outside import betradar, feed
 from svc.outside.server import running
 from svc.sportsbook.contract import INGEST
 from tests.support.mesh import Operator
+from tests.support.platform import Platform
 
 PRODUCT = 14
 """The producer that these tests take down; those of all other tests stay out of it."""
@@ -63,6 +64,13 @@ class Provider:
         outcome = {"id": "1", "odds": odds, "active": 1}
         market = {"id": 1, "status": 1, "outcomes": [outcome]}
         await self.say("odds_change", event_id=event_id, product=product, markets=[market])
+
+
+async def forget(platform: Platform) -> None:
+    """Let the producer never have been heard of."""
+    async with platform.database("sportsbook") as database:
+        await database.execute("DELETE FROM producer WHERE producer = $1", PRODUCT)
+        await database.execute("DELETE FROM recovery WHERE producer = $1", PRODUCT)
 
 
 @asynccontextmanager

@@ -27,9 +27,10 @@ from svc.sportsbook.contract import (
     SelfExcluded,
 )
 from tests.sportsbook.match import Match
-from tests.sportsbook.players import Player, until
+from tests.sportsbook.players import Player
 from tests.support.mesh import Operator
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 async def test_a_single_is_accepted_at_the_current_price_and_the_stake_is_taken(

@@ -18,9 +18,10 @@ from svc.sportsbook.contract import (
     Market,
 )
 from tests.sportsbook.match import Match, now_ms, send
-from tests.sportsbook.players import sweep, until
+from tests.sportsbook.players import sweep
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 TOTAL = {(18, "total=2.5"): {"12": "1.85", "13": "1.95"}}
 
@@ -127,6 +128,26 @@ async def test_a_market_is_handed_over_until_the_other_producer_has_it(match: Ma
     assert (await market(match)).status == "handed_over"
     await match.odds(product=1)
     assert (await market(match)).status == "active"
+
+
+async def test_a_market_that_nobody_takes_over_goes_off_sale(
+    match: Match, operator: Operator, platform: Platform
+) -> None:
+    await match.odds(product=3)
+    await match.odds({(1, ""): {}}, status=-2, product=3)
+    await sweep(operator)
+    assert (await market(match)).status == "handed_over"
+    async with platform.database("sportsbook") as database:
+        await database.execute(
+            "UPDATE market_clock SET applied_ms = applied_ms - 601000 WHERE event_id = $1",
+            match.event_id,
+        )
+    await sweep(operator)
+
+    async def off_sale() -> bool:
+        return (await market(match)).status == "inactive"
+
+    await until(off_sale, "the market is off sale")
 
 
 async def test_a_bet_stop_suspends_active_markets_only(match: Match) -> None:

@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from svc.mesh.clock import new_id
 from svc.sportsbook.contract import MarketClosed
 from tests.sportsbook.match import Match, now_ms, send
-from tests.sportsbook.players import Player, sweep, until
-from tests.sportsbook.provider import PRODUCT, Provider, provided
+from tests.sportsbook.players import Player, sweep
+from tests.sportsbook.provider import PRODUCT, Provider, forget, provided
 from tests.support.mesh import Operator
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +35,6 @@ async def provider(
     await forget(platform)
 
 
-async def forget(platform: Platform) -> None:
-    async with platform.database("sportsbook") as database:
-        await database.execute("DELETE FROM producer WHERE producer = $1", PRODUCT)
-        await database.execute("DELETE FROM recovery WHERE producer = $1", PRODUCT)
-
-
 async def is_ended(platform: Platform) -> bool:
     async with platform.database("sportsbook") as database:
         row = await database.fetchrow(
@@ -46,6 +42,11 @@ async def is_ended(platform: Platform) -> bool:
             PRODUCT,
         )
     return row is not None and row[0] is not None
+
+
+async def is_up(platform: Platform) -> bool:
+    async with platform.database("sportsbook") as database:
+        return bool(await database.fetchval("SELECT up FROM producer WHERE producer = $1", PRODUCT))
 
 
 async def fall_silent(platform: Platform) -> None:
@@ -95,7 +96,7 @@ async def test_a_producer_that_comes_back_is_up_after_its_recovery_and_with_the_
     )  # fmt: skip
     await provider.faults()
     await provider.alive()
-    await until(lambda: is_ended(platform), "the recovery ends")
+    await until(lambda: is_up(platform), "the producer is up again")
     assert (await player.bets(match.leg("1.90"))).odds == "1.90"
     async with platform.database("sportsbook") as database:
         row = await database.fetchrow(
@@ -105,6 +106,31 @@ async def test_a_producer_that_comes_back_is_up_after_its_recovery_and_with_the_
     assert row is not None
     assert now_ms() - 60_000 < row[0] < now_ms() - 20_000
     assert up is True
+
+
+async def test_a_producer_whose_messages_wait_for_too_long_is_down(
+    match: Match, player: Player, provider: Provider, operator: Operator, platform: Platform
+) -> None:
+    await provider.faults(error_5xx=True)
+    body = f'<bet_stop {match.head(PRODUCT)} groups="none"/>'
+    async with platform.database("sportsbook") as database:
+        await database.execute(
+            "INSERT INTO feed_message (message_id, content_key, kind, event_id, body, received_at,"
+            " producer) VALUES ($1, $2, 'bet_stop', $3, $4, now() - interval '21 s', $5)",
+            new_id(), new_id().encode(), match.event_id, body.encode(), PRODUCT,
+        )  # fmt: skip
+    await sweep(operator)
+
+    async def down() -> bool:
+        return await shown(match) == "suspended"
+
+    await until(down, "the market is shown as suspended")
+    with pytest.raises(MarketClosed):
+        await player.bets(match.leg())
+    await provider.faults()
+    await provider.alive()
+    await until(lambda: is_up(platform), "the producer is up again")
+    assert (await player.bets(match.leg())).status == "accepted"
 
 
 async def test_a_lost_subscription_takes_the_producer_down_until_its_recovery_ends(
@@ -123,7 +149,7 @@ async def test_a_lost_subscription_takes_the_producer_down_until_its_recovery_en
     with pytest.raises(MarketClosed):
         await player.bets(match.leg())
     await provider.alive()
-    await until(lambda: is_ended(platform), "the second recovery ends")
+    await until(lambda: is_up(platform), "the producer is up again")
     assert (await player.bets(match.leg())).status == "accepted"
 
 
@@ -149,7 +175,7 @@ async def test_a_replay_brings_nothing_about_twice(
     await player.gets_to(11_500)
     await fall_silent(platform)
     await provider.alive()
-    await until(lambda: is_ended(platform), "the recovery ends")
+    await until(lambda: is_up(platform), "the producer is up again")
     assert (await player.bet(placed.bet_id)).payout == 2500
     assert await player.cash() == 11_500
     assert await shown(match) == "settled"
@@ -173,3 +199,23 @@ async def test_a_changed_fixture_is_asked_for_and_what_it_says_holds(
         return (await match.shown()).starts_at == datetime(2027, 3, 1, 18, tzinfo=UTC)
 
     await until(as_in_the_fixture, "the fixture's own start holds")
+
+
+async def test_markets_that_we_have_no_words_for_are_named_and_grouped_by_the_feed(
+    match: Match, provider: Provider, operator: Operator
+) -> None:
+    assert provider
+    await match.fixture("2027-03-01T18:00:00Z")
+
+    await sweep(operator)
+
+    async def named() -> bool:
+        await match.odds({(61, "goalnr=2"): {"6": "1.9", "7": "3"}, (100, "from=1|to=10"): {}})
+        names = {each.name for each in (await match.shown()).markets}
+        return {"2nd goal of the first half", "Result from minute 1 to 10"} <= names
+
+    await until(named, "the feed's descriptions are known")
+    await match.stop("1st_half")
+    shown = {each.market_id: each for each in (await match.shown()).markets}
+    assert [outcome.name for outcome in shown[61].outcomes] == ["Rovers", "none"]
+    assert (shown[61].status, shown[100].status) == ("suspended", "active")

@@ -9,9 +9,10 @@ from svc.mesh.errors import Conflict, Unavailable
 from svc.sportsbook.contract import BET_PLACED, LIST_BETS, PLACE_BET, BetsOf, PlaceBet
 from svc.wallet import contract as wallet
 from tests.sportsbook.match import Match
-from tests.sportsbook.players import Player, sweep, until
+from tests.sportsbook.players import Player, sweep
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 
 
 async def pending_bet(services: Services, operator: Operator, slip: PlaceBet) -> str:

@@ -6,11 +6,11 @@ from svc.wallet.contract import (
     Balance,
     BalanceOf,
     BatchResult,
-    Entry,
     Kind,
     Receipt,
     Transfer,
 )
+from svc.wallet.contract_statements import Entry
 from tests.support.mesh import Operator
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from svc.casino import rounds
 from svc.mesh.clock import new_id
 from svc.wallet import contract as wallet
 from svc.wallet.contract import InDebt, InsufficientFunds
@@ -110,3 +111,9 @@ async def test_a_batch_forces_what_is_to_be_forced_and_nothing_else(ann: Player)
     assert charged.receipt.available == -50
     assert meaningless.problem
     assert meaningless.problem["type"] == "urn:betmesh:problem:validation"
+
+
+def test_services_that_know_no_debt_tell_the_player_of_a_lack_of_money() -> None:
+    owed = InDebt("70 owed", available=-70)
+    ours = rounds.in_our_words(owed)
+    assert (ours.name, ours.status, ours.members) == ("insufficient-funds", 422, owed.members)

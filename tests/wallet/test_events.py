@@ -164,6 +164,70 @@ async def test_a_cancelled_bet_gives_the_stake_back(ann: Player, operator: Opera
     assert (told.cash, told.bonus) == (100, 20)
 
 
+def rolled_back(player: Player, stake: str, win: str, transfer_id: str) -> sportsbook.BetRolledBack:
+    return sportsbook.BetRolledBack(
+        bet_id=new_id(),
+        user_id=player.user_id,
+        payout=80,
+        refund=0,
+        currency="EUR",
+        transfer_id=transfer_id,
+        original_transfer_id=win,
+        stake_transfer_id=stake,
+    )
+
+
+async def test_a_bet_that_was_settled_wrongly_is_taken_back_even_if_it_was_spent(
+    ann: Player, operator: Operator
+) -> None:
+    stake, win, undone, lower = ann.transfer(40, "bet"), new_id(), new_id(), new_id()
+    await ann.deduct(stake)
+    event = settled(ann, stake.transfer_id, 80, win)
+    await operator.publish(sportsbook.BET_SETTLED, event, subject=event.bet_id)
+    await changed(ann, win)
+    await ann.take(140, "withdrawal")
+    back = rolled_back(ann, stake.transfer_id, win, undone)
+    await operator.publish(sportsbook.BET_ROLLED_BACK, back, subject=back.bet_id)
+    assert (await changed(ann, undone)).available == -80
+    event = settled(ann, stake.transfer_id, 20, lower)
+    await operator.publish(sportsbook.BET_SETTLED, event, subject=event.bet_id)
+    assert (await changed(ann, lower)).available == -60
+
+
+async def test_a_settlement_that_comes_after_its_rollback_pays_nothing(
+    ann: Player, operator: Operator, platform: Platform
+) -> None:
+    stake, win, undone = ann.transfer(40, "bet"), new_id(), new_id()
+    await ann.deduct(stake)
+    back = rolled_back(ann, stake.transfer_id, win, undone)
+    await operator.publish(sportsbook.BET_ROLLED_BACK, back, subject=back.bet_id)
+    assert await decided(platform, undone) == ("applied", None)
+    event = settled(ann, stake.transfer_id, 80, win)
+    await operator.publish(sportsbook.BET_SETTLED, event, subject=event.bet_id)
+    assert await decided(platform, win) == ("tombstone", None)
+    assert await ann.money() == (60, 0, 0)
+
+
+async def test_a_bet_that_was_bought_back_in_parts_is_paid_for_each(
+    ann: Player, operator: Operator
+) -> None:
+    stake = ann.transfer(40, "bet")
+    await ann.deduct(stake)
+    for amount, cash in ((10, 70), (15, 85)):
+        paid_out = sportsbook.BetCashedOut(
+            bet_id=new_id(),
+            user_id=ann.user_id,
+            amount=amount,
+            fraction="0.5",
+            whole=False,
+            currency="EUR",
+            transfer_id=new_id(),
+            stake_transfer_id=stake.transfer_id,
+        )
+        await operator.publish(sportsbook.BET_CASHED_OUT, paid_out, subject=paid_out.bet_id)
+        assert (await changed(ann, paid_out.transfer_id)).cash == cash
+
+
 async def test_a_payout_of_a_bet_that_was_rolled_back_is_refused(
     ann: Player, operator: Operator, platform: Platform
 ) -> None:

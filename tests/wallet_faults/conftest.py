@@ -7,7 +7,7 @@ import pytest
 from tests.wallet_faults.stand import Stand, standing
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stand() -> Generator[Stand]:
     """Servers of their own, once for all tests of this folder."""
     with standing() as started:

@@ -112,14 +112,14 @@ class Load:
             self.reached.set()
         return told
 
-    async def ask_again(self, callers: int = 32) -> int:
+    async def ask_again(self, callers: int = 32, within_s: float = AGAIN_WITHIN_S) -> int:
         """Ask what has no answer and the last that have one anew; return how many.
 
-        Whoever gets no answer within AGAIN_WITHIN_S is noted as wrong.
+        Whoever gets no answer within that time is noted as wrong.
         """
         requests = [*self.recent, *self.unanswered.values()]
         waiting = iter(requests)
-        end = asyncio.get_running_loop().time() + AGAIN_WITHIN_S
+        end = asyncio.get_running_loop().time() + within_s
 
         async def caller() -> None:
             for asked in waiting:

@@ -31,8 +31,7 @@ class Model:
             return "validation"
         if item.op == "credit_balance":
             # Who is given money has a wallet from then on, even if the money is refused.
-            self.money.setdefault(item.user_id or "", [0, 0, 0])
-            self.currency.setdefault(item.user_id or "", item.currency)
+            self.open(item.user_id or "", item.currency)
         known = self.asked.get(item.transfer_id)
         if known is not None:
             return self.told[item.transfer_id] if known == item else "conflict"
@@ -46,6 +45,11 @@ class Model:
         self.asked[item.transfer_id] = item
         self.told[item.transfer_id] = told
         return told
+
+    def open(self, user: str, currency: str | None) -> None:
+        """Give a player an empty wallet, if there is none."""
+        self.money.setdefault(user, [0, 0, 0])
+        self.currency.setdefault(user, currency)
 
     def move(self, item: BatchItem, user: str, *change: int) -> Told:
         """Change a player's cash, bonus and held."""

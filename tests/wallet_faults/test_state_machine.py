@@ -2,10 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Sequence
 from contextlib import AsyncExitStack
 from copy import deepcopy
-from itertools import permutations
 from typing import Any, TypeVar
 
 import pytest
@@ -86,6 +85,7 @@ class Machine(RuleBasedStateMachine):
 
     driven: Driven
     operator: Operator
+    wallets: int
 
     @initialize()
     def begin(self) -> None:
@@ -155,13 +155,12 @@ class Machine(RuleBasedStateMachine):
         async def gathered() -> list[Told]:
             return await asyncio.gather(*(asked(self.operator, item) for item in items))
 
-        answers = self.driven.do(gathered())
-        for order in permutations(range(len(items))):
-            model = deepcopy(self.model)
-            if all(model.apply(items[number]) == answers[number] for number in order):
-                self.model = model
-                return
-        raise AssertionError(f"no order of {items} explains {answers}")
+        waiting = list(zip(items, self.driven.do(gathered()), strict=True))
+        found = explained(self.model, waiting)
+        if found is None and self.wallets > 1:
+            found = explained(self.model, [*opened_early(self.model, items), *waiting])
+        assert found, f"no order explains {waiting}"
+        self.model = found
 
     def ask(self, item: BatchItem) -> None:
         expected = self.model.apply(item)
@@ -188,6 +187,31 @@ class Machine(RuleBasedStateMachine):
         assert self.driven.do(audited(self.operator)) == []
 
 
+def explained(model: Model, waiting: Sequence[tuple[BatchItem, Told | None]]) -> Model | None:
+    """Return the model after some order of operations that gives all their answers, if any."""
+    if not waiting:
+        return model
+    for number, (item, answer) in enumerate(waiting):
+        after = deepcopy(model)
+        if answer is None:
+            after.open(item.user_id or "", item.currency)
+        elif after.apply(item) != answer:
+            continue
+        found = explained(after, [*waiting[:number], *waiting[number + 1 :]])
+        if found is not None:
+            return found
+    return None
+
+
+def opened_early(model: Model, items: list[BatchItem]) -> list[tuple[BatchItem, None]]:
+    """Return a step without an answer for each wallet that a credit opens.
+
+    It is opened a moment before the money comes, and another wallet process may see it empty.
+    """
+    opening = [item for item in items if item.op == "credit_balance"]
+    return [(item, None) for item in opening if item.user_id not in model.money]
+
+
 def test_the_random_operations_meet_every_refusal_and_every_success() -> None:
     met: set[tuple[str, str]] = set()
     for seed in range(8):
@@ -211,7 +235,7 @@ def test_every_answer_and_balance_is_the_models(stand: Stand, driven: Driven, wa
         class Here(Machine):
             pass
 
-        Here.driven, Here.operator = driven, operator
+        Here.driven, Here.operator, Here.wallets = driven, operator, wallets
         try:
             run_state_machine_as_test(
                 Here,

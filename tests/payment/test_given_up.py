@@ -1,0 +1,95 @@
+"""After a day the provider may have forgotten a key: nothing is asked for a second time then."""
+
+import pytest
+
+from svc.mesh.errors import Conflict
+from svc.payment.contract import ABANDON_WITHDRAWAL, AbandonWithdrawal
+from svc.payment.contract_reports import PENDING, PendingPayments
+from tests.payment.support import Shop
+from tests.support.waiting import until
+
+
+async def age(shop: Shop, table: str, key: str, row_id: str) -> None:
+    """Make it as if a payment had been taken in a day ago."""
+    async with shop.platform.database("payment") as database:
+        await database.execute(
+            f"UPDATE {table} SET created_at = created_at - interval '1 day' WHERE {key} = $1",  # noqa: S608 -- literals
+            row_id,
+        )
+
+
+async def known_there(shop: Shop, name: str, row_id: str) -> int:
+    """How many payments or payouts of ours the provider told of."""
+    events = (await shop.provider.get("/simulate/events")).json()["items"]
+    return len(
+        {
+            event["about"]
+            for event in events
+            if event["event"]["data"]["object"].get("metadata", {}).get(name) == row_id
+        }
+    )
+
+
+async def test_a_deposit_that_nobody_completed_is_let_go_after_a_day(shop: Shop) -> None:
+    user = await shop.player()
+    asked = await shop.deposit(user, 700, method="card_3ds")
+    await age(shop, "deposits", "deposit_id", asked.deposit_id)
+    await shop.sweep()
+    gone = await shop.deposit_is(user, asked.deposit_id, "failed")
+    assert gone.reason == "canceled"
+    intent = await shop.provider.get(
+        f"/v1/payment_intents/{await shop.provider_id(asked.deposit_id)}"
+    )
+    assert intent.json()["status"] == "canceled"
+
+
+async def test_a_deposit_that_was_paid_at_the_last_moment_is_credited_all_the_same(
+    shop: Shop,
+) -> None:
+    user = await shop.player()
+    await shop.faults(drop=True, processing_ms=0)
+    asked = await shop.deposit(user, 700)
+
+    async def paid() -> bool:
+        payment = await shop.provider_id(asked.deposit_id)
+        intent = await shop.provider.get(f"/v1/payment_intents/{payment}")
+        return bool(intent.json()["status"] == "succeeded")
+
+    await until(paid)
+    await age(shop, "deposits", "deposit_id", asked.deposit_id)
+    await shop.sweep()
+    await shop.has(user, cash=700)
+
+
+@pytest.mark.parametrize("carried_out", [False, True])
+async def test_a_payout_that_was_never_answered_is_not_asked_for_again_but_found_or_flagged(
+    shop: Shop, carried_out: bool
+) -> None:
+    user = await shop.rich_player(1_000)
+    fault = "timeout_after_success" if carried_out else "error_5xx"
+    await shop.faults(**{fault: 2, "drop": True})
+    asked = await shop.withdraw(user, 300)
+    assert asked.status == "pending"
+    await age(shop, "withdrawals", "withdrawal_id", asked.withdrawal_id)
+    await shop.sweep()
+
+    async def flagged() -> bool:
+        row = await shop.row("withdrawals", "withdrawal_id", asked.withdrawal_id)
+        return bool(row["flag"])
+
+    await until(flagged)
+    assert (await shop.operator.call(PENDING, PendingPayments())).flagged >= 1
+    assert await known_there(shop, "withdrawal_id", asked.withdrawal_id) == int(carried_out)
+    await shop.sweep("reconcile-payments")
+    abandon = AbandonWithdrawal(withdrawal_id=asked.withdrawal_id)
+    if carried_out:
+        await shop.withdrawal_is(user, asked.withdrawal_id, "paid")
+        await shop.has(user, cash=700)
+        with pytest.raises(Conflict):
+            await shop.operator.call(ABANDON_WITHDRAWAL, abandon)
+    else:
+        await shop.has(user, cash=1_000, held=300)
+        for _ in range(2):
+            given_back = await shop.operator.call(ABANDON_WITHDRAWAL, abandon)
+            assert (given_back.status, given_back.reason) == ("failed", "expired")
+        await shop.has(user, cash=1_000)

@@ -1,0 +1,74 @@
+"""Bets on events that are being played are looked at twice; risk on an outcome has a limit."""
+
+import asyncio
+
+import pytest
+
+from svc.sportsbook.contract import BetAccepted, LimitExceeded, MarketClosed, OddsChanged
+from tests.sportsbook.match import Match
+from tests.sportsbook.players import Player, until
+from tests.support.mesh import Operator
+from tests.support.platform import Platform
+
+LIVE = '<sport_event_status status="1" home_score="0" away_score="0"/>'
+
+
+async def waiting(platform: Platform, count: int, player: Player) -> None:
+    """Wait until so many bets of a player wait for their second look."""
+
+    async def there() -> bool:
+        async with platform.database("sportsbook") as database:
+            found = await database.fetchval(
+                "SELECT count(*) FROM bet WHERE user_id = $1 AND recheck_at IS NOT NULL",
+                player.user_id,
+            )
+        return found == count
+
+    await until(there, f"{count} bets wait")
+
+
+async def test_a_live_bet_is_held_against_the_price_after_its_delay(
+    match: Match, player: Player, platform: Platform
+) -> None:
+    await match.odds(inside=LIVE)
+    policies = ("none", "any", "higher")
+    bets = [asyncio.create_task(player.bets(match.leg(), policy=each)) for each in policies]
+    await waiting(platform, 3, player)
+    assert await player.cash() == 10_000
+    await match.odds({(1, ""): {"1": "2.60"}})
+    strict, anyhow, higher = await asyncio.gather(*bets, return_exceptions=True)
+    assert isinstance(strict, OddsChanged)
+    for taken in (anyhow, higher):
+        assert isinstance(taken, BetAccepted)
+        assert (taken.odds, taken.potential_payout) == ("2.60", 2600)
+        assert (await player.bet(taken.bet_id)).legs[0].odds == "2.60"
+    assert await player.cash() == 8000
+
+
+async def test_a_live_bet_is_refused_when_its_market_stopped_while_it_waited(
+    match: Match, player: Player, platform: Platform
+) -> None:
+    await match.odds(inside=LIVE)
+    bet = asyncio.create_task(player.bets(match.leg(), policy="any"))
+    await waiting(platform, 1, player)
+    await match.stop()
+    with pytest.raises(MarketClosed):
+        await bet
+    assert await player.cash() == 10_000
+
+
+async def test_an_outcome_takes_no_more_risk_than_its_limit_and_a_refusal_reserves_none(
+    match: Match, player: Player, operator: Operator
+) -> None:
+    """The house may lose 10,000,000.00 on an outcome, 1,000,000.00 on a bet."""
+    other = Match(operator)
+    await match.odds({(1, ""): {"1": "100000", "2": "100000"}})
+    await other.odds()
+    for _ in range(10):
+        assert (await player.bets(match.leg("100000"))).potential_payout == 100_000_000
+    for _ in range(2):
+        with pytest.raises(LimitExceeded) as refused:
+            await player.bets(match.leg("100000"), other.leg(), stake=500)
+        assert refused.value.members["alternative_stake"] == 0
+    await player.with_money(500)
+    assert (await player.bets(other.leg(), stake=500)).status == "accepted"
