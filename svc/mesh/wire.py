@@ -103,6 +103,12 @@ def reply_suffix(deadline: float, correlation_id: str, traceparent: str) -> str 
     return f".{int(deadline * 1000)}.{correlation_id}.{traceparent}"
 
 
+def caller_of(reply: str) -> str:
+    """Return who asked: the owner of the inbox that the answer goes to, empty when unknown."""
+    tokens = reply.split(".", 2)
+    return tokens[1] if len(tokens) > 1 and tokens[0] == INBOX_ROOT else ""
+
+
 def sender_of(message: Message) -> Sender:
     """Return what a call says of itself, in its reply subject or its header.
 
