@@ -27,6 +27,12 @@ up *args:
 certs:
     @python -m svc certs
 
+# Begin every service (or those named) anew, one by one, while they are in use
+[group('run it')]
+[no-exit-message]
+roll *names:
+    @python -m svc roll "$@"
+
 # Drive the four flows through a running system and show what was seen on the wire
 [group('run it')]
 [no-exit-message]

@@ -104,6 +104,12 @@ def _dead(arguments: argparse.Namespace) -> int | None:
     return dead.dead(arguments.rest)
 
 
+def _roll(arguments: argparse.Namespace) -> int | None:
+    from svc.platform import roll
+
+    return roll.roll(arguments.names)
+
+
 def _certs(_: argparse.Namespace) -> int | None:
     from svc.platform import certificates
 
@@ -144,6 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("names", nargs="*", help="only these lines of the Procfile")
     up.add_argument("--honcho", action="store_true", help="honcho even where overmind is on PATH")
     add("env", _env, "print addresses and secrets as shell exports")
+    roll = add("roll", _roll, "begin services anew one by one, while they are in use")
+    roll.add_argument("names", nargs="*", help="only these services")
     add("certs", _certs, "make certificates for development, and print their settings")
     add("doctor", _doctor, "say what runs and what is missing")
     reset = add("reset", _reset, "forget all data, keys and secrets")

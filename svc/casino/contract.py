@@ -43,7 +43,7 @@ class SelfExcluded(Refused):
 
 
 class LimitExceeded(Refused):
-    """The stake is outside the game's limits."""
+    """The stake is outside the game's limits, or passes a limit of the player's own."""
 
     name = "limit-exceeded"
     status = 422

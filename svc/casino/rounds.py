@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from svc.casino import rules, store
+from svc.casino import limits, rules, store
 from svc.casino.contract import (
     CASINO_BET_PLACED,
     CASINO_PAYOUT_COMPLETE,
@@ -136,6 +136,7 @@ async def check(tx: Tx, session: store.Session, request: PlayRound, context: Con
             min_stake=game.min_stake,
             max_stake=highest,
         )
+    await limits.check(tx, session.user_id, request.stake, context.now())
 
 
 def exclusion(player: store.Player, context: Context) -> SelfExcluded | None:

@@ -2,7 +2,7 @@
 
 import secrets
 
-from svc.casino import rounds, rules, store
+from svc.casino import rounds, rules, store, store_limits
 from svc.casino.contract import (
     CASINO,
     CASINO_PAYOUT_COMPLETE,
@@ -52,6 +52,11 @@ casino = Service(
         Hear(payment.PAYMENT_REFUNDED, "keep stakes small for a day: the money may be owed"),
         Hear(payment.WITHDRAWAL_REQUESTED, "note it: deposit and withdrawal with little play"),
         Hear(notification.NOTIFICATION_DELIVERED, "note on the round that its payout was told"),
+        Hear(
+            identity.LIMIT_CHANGED,
+            "hold stakes against the player's own limits",
+            lambda data: data.kind in {"stake", "loss"},
+        ),
         Hear(identity.SELF_EXCLUDED, "let an excluded player open no session and play no round"),
         Hear(
             marketing.BONUS_AWARDED, "count spin chances for the lobby", lambda data: data.spins > 0
@@ -235,6 +240,14 @@ async def exclude(event: CloudEvent[identity.SelfExcludedData], tx: Tx, context:
     user_id, until = event.data.user_id, event.data.until
     await store.exclude_player(tx, user_id, until)
     tx.after_commit(lambda: identity.confirm_exclusion(context, user_id, until))
+
+
+@casino.hears(identity.LIMIT_CHANGED)
+async def keep_limit(event: CloudEvent[identity.LimitChanged], tx: Tx, _context: Context) -> None:
+    """Keep a stake or loss limit."""
+    told = event.data
+    limit = store_limits.PlayerLimit(kind=told.kind, period=told.period, amount=told.amount)
+    await store_limits.put(tx, told.user_id, limit, event.time, told.effective_at)
 
 
 @casino.hears(marketing.BONUS_AWARDED)

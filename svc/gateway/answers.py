@@ -129,7 +129,7 @@ def document_of(form: "Form", reply: bytes, path: str, query: Iterable[tuple[str
     said: Any = msgspec.json.decode(reply, type=form.call.reply)
     headers: dict[str, str] = {}
     if cursor := getattr(said, "next_cursor", None):
-        following = [(name, value) for name, value in query if name != "cursor"]
+        following = sorted((name, value) for name, value in query if name != "cursor")
         address = f"{path}?{urlencode([*following, ('cursor', cursor)])}"
         headers["link"] = f'<{address}>; rel="next"'
     return Answer(form.route.status, said.text.encode(), form.route.media_type, headers)

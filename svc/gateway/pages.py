@@ -43,6 +43,7 @@ def _ready(gateway: Gateway) -> Any:
         body = {
             "status": "ready" if ready else "not ready",
             "service": gateway.runtime.service.name,
+            "instance": gateway.runtime.instance,
             "checks": {**checks, "valkey": valkey},
             "services": services,
         }

@@ -77,7 +77,8 @@ class Consumer:
             self.puller.cancel()
             await asyncio.gather(self.puller, return_exceptions=True)
         if self.subscription is not None:
-            await self.subscription.unsubscribe()
+            # What is on its way here is worked on: else it would come again only after ack_wait.
+            await self.subscription.drain()
         if self.tasks:
             _, late = await asyncio.wait(self.tasks, timeout=grace_s)
             for task in late:

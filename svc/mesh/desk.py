@@ -145,7 +145,7 @@ class Desk:
     async def drain(self) -> None:
         """Take no more and finish what was taken; each answer has its own deadline."""
         if self.subscription is not None:
-            await self.subscription.unsubscribe()
+            await self.subscription.drain()  # what is on its way here is still answered
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def _asked(self, message: Msg) -> None:

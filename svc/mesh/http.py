@@ -24,6 +24,7 @@ def health_routes(runtime: Runtime) -> list[Any]:
         body = {
             "status": "ready" if ready else "not ready",
             "service": runtime.service.name,
+            "instance": runtime.instance,
             "checks": checks,
             "start_to_ready_s": round(runtime.started_s, 3),
         }

@@ -1,8 +1,13 @@
-"""Runs services in this process: one, some, or all twelve, with the same code and broker."""
+"""Runs services in this process: one, some, or all twelve, with the same code and broker.
+
+SIGTERM ends it after a drain. SIGUSR2 makes it begin anew, with the code and settings of now, as
+the same process and with the same listening sockets: who connects meanwhile waits in their queue.
+"""
 
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
 import sys
@@ -19,6 +24,9 @@ from svc.mesh.runtime import Runtime
 from svc.mesh.service import Service
 from svc.mesh.settings import MissingSetting, Settings
 
+ASKS_WITHIN_S = 1.0
+LISTENERS = "BETMESH_LISTENERS"
+"""Names the sockets that a process hands on to its next life: `gateway=7,identity=9`."""
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 
 
@@ -37,6 +45,23 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         """Take no signals."""
         yield
+
+    async def stop_accepting(self) -> None:
+        """Accept nobody any more, and give those just accepted time to say what they want.
+
+        uvicorn closes a connection that has not sent its request yet: its client would see a reset.
+        """
+        for listening in getattr(self, "servers", ()):
+            listening.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ASKS_WITHIN_S):
+                while any(map(has_not_asked, self.server_state.connections)):  # noqa: ASYNC110 -- no event tells it
+                    await asyncio.sleep(0.01)
+
+
+def has_not_asked(connection: object) -> bool:
+    """Whether an HTTP connection of uvicorn was accepted and nothing came yet."""
+    return getattr(connection, "cycle", connection) is None
 
 
 SEND_BUFFER_BYTES = 128 * 1024
@@ -59,6 +84,12 @@ def listen(host: str, port: int, variable: str) -> socket.socket:
     return listener
 
 
+def handed_on() -> dict[str, int]:
+    """Take what the life before this one left: descriptors of listening sockets, by service."""
+    pairs = (pair.partition("=") for pair in os.environ.pop(LISTENERS, "").split(",") if pair)
+    return {name: int(descriptor) for name, _, descriptor in pairs}
+
+
 class Process:
     """Several services in one event loop."""
 
@@ -69,13 +100,17 @@ class Process:
         self.servers: list[Server] = []
         self.sockets: list[socket.socket] = []
         self.tasks: list[asyncio.Task[None]] = []
+        self.inherited = handed_on()
         for runtime in self.runtimes:
             self._prepare(runtime)
 
     def _prepare(self, runtime: Runtime) -> None:
         variable = f"{runtime.service.name.upper()}_PORT"
         host = self.settings.get(f"{runtime.service.name.upper()}_HOST", "127.0.0.1")
-        listener = listen(host, int(self.settings[variable]), variable)
+        if runtime.service.name in self.inherited:
+            listener = socket.socket(fileno=self.inherited[runtime.service.name])
+        else:
+            listener = listen(host, int(self.settings[variable]), variable)
         pair = tls.http_pair(self.settings)
         scheme = "https" if pair else "http"
         runtime.metadata["http"] = f"{scheme}://{host}:{listener.getsockname()[1]}"
@@ -133,8 +168,17 @@ class Process:
         runtime.log.error("the start failed", exc_info=failure)
         return f"{runtime.service.name} did not start; the log above says why"
 
+    def keep_listening(self) -> dict[str, int]:
+        """Return second descriptors of the sockets, which stay open through `stop` and exec."""
+        kept: dict[str, int] = {}
+        for runtime, listener in zip(self.runtimes, self.sockets, strict=True):
+            kept[runtime.service.name] = descriptor = os.dup(listener.fileno())
+            os.set_inheritable(descriptor, True)
+        return kept
+
     async def stop(self) -> None:
         """Close the doors, then drain and stop all services."""
+        await asyncio.gather(*(server.stop_accepting() for server in self.servers))
         for server in self.servers:
             server.should_exit = True
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -152,13 +196,22 @@ YOUNG_MAX = 20_000
 """New objects before garbage is looked for: a batch makes thousands that all go by themselves."""
 
 
-async def serve(services: list[Service], settings: Settings) -> None:
-    """Run services until SIGTERM or SIGINT, then drain."""
+async def serve(services: list[Service], settings: Settings) -> dict[str, int] | None:
+    """Run services until SIGTERM or SIGINT, then drain.
+
+    Returns the sockets to begin anew with after SIGUSR2, by service; None when it is the end.
+    """
     process = Process(services, settings)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
+    again = asyncio.Event()
+
+    def begin_anew() -> None:
+        again.set()
+        ended.set()
+
     told = asyncio.create_task(ended.wait())
     starting = asyncio.create_task(process.start())
     # A start waits for the broker as long as it takes; whoever wants it to end need not.
@@ -167,18 +220,21 @@ async def serve(services: list[Service], settings: Settings) -> None:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         await process.stop()
-        return
+        return None
     starting.result()
     # What the start made stays for good: no collection need look at it again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_MAX)
+    loop.add_signal_handler(signal.SIGUSR2, begin_anew)
     await asyncio.wait([told, *process.tasks], return_when=asyncio.FIRST_COMPLETED)
     crashed = not ended.is_set()
+    kept = process.keep_listening() if again.is_set() else None
     await process.stop()
     told.cancel()
     if crashed:
         raise Unavailable("a service ended by itself; the log above says why")
+    return kept
 
 
 Loader = Callable[[str], Service]
@@ -190,8 +246,11 @@ def main(names: list[str], load: Loader) -> int:
     log.configure(settings.get("LOG_LEVEL", "info"))
     try:
         services = [load(name) for name in names]
-        uvloop.run(serve(services, settings))
+        kept = uvloop.run(serve(services, settings))
     except EXPECTED as failure:
         print(f"{' '.join(names)}: {failure}", file=sys.stderr)
         return 1
+    if kept is not None:
+        os.environ[LISTENERS] = ",".join(f"{name}={number}" for name, number in kept.items())
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # ourselves
     return 0

@@ -226,7 +226,7 @@ class PaymentDisputed(EventData, frozen=True, kw_only=True):
 
 
 class DisputeClosed(EventData, frozen=True, kw_only=True):
-    """A dispute was decided; `returned` is what the bank gave back, 0 when it was lost."""
+    """A dispute was lost, or won: then `returned` is what the bank gave back, to be credited."""
 
     dispute_id: Id
     payment_id: Id

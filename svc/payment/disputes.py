@@ -52,12 +52,21 @@ async def apply(tx: Tx, deposit: DepositRow, told: provider.Dispute) -> str:
     if await store_disputes.begin_debit(tx, row.dispute_id, now):
         await store_withdrawals.stop_for(tx, row.user_id, DISPUTED, now)
         await _announce(tx, row)
-    await store_disputes.begin_credit(tx, row.dispute_id, now)
     if before is None or rules.climbs_dispute(before, outcome):
         await store_disputes.decide(tx, row.dispute_id, outcome)
-        if outcome != "open":
-            await _announce_end(tx, row, won=outcome == "won")
+        if outcome == "lost":
+            await _announce_end(tx, row, won=False)
+    await _begin_credit(tx, row.dispute_id)
     return row.dispute_id
+
+
+async def _begin_credit(tx: Tx, dispute_id: str) -> None:
+    """Fix what comes back to the player, once the debit was made and the bank has returned it."""
+    if not await store_disputes.begin_credit(tx, dispute_id, tx.context.now()):
+        return
+    row = await store_disputes.find(tx, dispute_id)
+    if row is not None:
+        await _announce_end(tx, row, won=True)
 
 
 async def _announce(tx: Tx, row: DisputeRow) -> None:
@@ -83,7 +92,7 @@ async def _announce_end(tx: Tx, row: DisputeRow, *, won: bool) -> None:
             payment_id=row.deposit_id,
             user_id=row.user_id,
             won=won,
-            returned=row.returned,
+            returned=row.credited,
             currency=row.currency,
         ),
         subject=row.deposit_id,
@@ -113,7 +122,7 @@ async def advance(context: Context, dispute_id: str) -> None:
             await context.call(wallet.DEDUCT_BALANCE, transfer)
             async with context.transaction() as tx:
                 if await store_disputes.move(tx, dispute_id, "debiting", "debited"):
-                    await store_disputes.begin_credit(tx, dispute_id, context.now())
+                    await _begin_credit(tx, dispute_id)
         elif row.state == "crediting":
             transfer = _transfer(row, row.credit_transfer_id, row.credited)
             await context.call(wallet.CREDIT_BALANCE, transfer)

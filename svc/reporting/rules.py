@@ -18,8 +18,8 @@ from svc.payment import contract as payment
 from svc.sportsbook import contract as sportsbook
 
 KINDS = (
-    "deposit", "withdrawal", "refund", "bet", "bet_payout", "bet_refund", "casino_bet",
-    "casino_payout", "bonus", "prize",
+    "deposit", "withdrawal", "refund", "chargeback", "bet", "bet_payout", "bet_refund",
+    "casino_bet", "casino_payout", "bonus", "prize",
 )  # fmt: skip
 """What is reconciled. Expired bonuses are not: only the wallet knows what was left of them."""
 
@@ -56,6 +56,14 @@ def _deposit(data: payment.PaymentSuccess) -> Movement:
 
 def _refund(data: payment.PaymentRefunded) -> Movement:
     return Movement("refund", data.currency, -data.amount)
+
+
+def _charged_back(data: payment.PaymentDisputed) -> Movement:
+    return Movement("chargeback", data.currency, -data.amount)
+
+
+def _dispute_closed(data: payment.DisputeClosed) -> Movement | None:
+    return Movement("chargeback", data.currency, data.returned) if data.returned else None
 
 
 def _withdrawal(data: payment.WithdrawalPaid) -> Movement:
@@ -111,6 +119,8 @@ def _prize(data: gaming.PrizeAwarded) -> Movement:
 MOVEMENTS: dict[str, Callable[[Any], Movement | None]] = {
     payment.PAYMENT_SUCCESS.type: _deposit,
     payment.PAYMENT_REFUNDED.type: _refund,
+    payment.PAYMENT_DISPUTED.type: _charged_back,
+    payment.DISPUTE_CLOSED.type: _dispute_closed,
     payment.WITHDRAWAL_PAID.type: _withdrawal,
     payment.WITHDRAWAL_FAILED.type: _returned,
     sportsbook.BET_PLACED.type: _bet,

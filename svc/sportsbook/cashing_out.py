@@ -50,7 +50,7 @@ FRACTION_PLACES = 4
 async def quote(request: QuoteOf, context: Context) -> CashOutQuote:
     """Offer to buy a bet back; raises NotFound, NoCashOut, MarketClosed."""
     async with context.transaction() as tx:
-        bet = await _bet(request.bet_id, request.user_id, tx)
+        bet = await _bet(request, tx)
         amount = await _worth(bet, tx)
         if amount <= 0:
             raise NoCashOut("this bet is worth nothing now")
@@ -74,13 +74,15 @@ async def cash_out(request: CashOut, context: Context) -> CashedOut:
     if not (0 < fraction <= 1 and fraction == round(fraction, FRACTION_PLACES)):
         raise Invalid("a fraction is above 0, at most 1, with up to four places - at `$.fraction`")
     async with context.transaction() as tx:
-        bet = await _bet(request.bet_id, request.user_id, tx)
-        found = await store_cash_out.quotes(
-            tx, bet.bet_id, request.quote_id, request.idempotency_key
-        )
-        wanted = _wanted(request, fraction, found)
+        bet = await _bet(request, tx)
+        wanted = await _wanted(request, fraction, tx)
         if wanted.paid is None:
-            await _hold_against(bet, wanted, tx)
+            # Markets before bets: a settlement locks them in this order too.
+            await _worth(bet, tx)
+            [bet] = await store_bets.lock(tx, [bet.bet_id])
+            wanted = await _wanted(request, fraction, tx)
+        if wanted.paid is None:
+            _check(wanted, bet, context)
             wanted = await _take(bet, wanted, fraction, request.idempotency_key, tx)
     return CashedOut(
         bet_id=bet.bet_id,
@@ -90,11 +92,13 @@ async def cash_out(request: CashOut, context: Context) -> CashedOut:
     )
 
 
-def _wanted(request: CashOut, fraction: Decimal, found: list[Quote]) -> Quote:
+async def _wanted(request: CashOut, fraction: Decimal, tx: Tx) -> Quote:
     """Return the offer that is asked for; raises NotFound, Conflict, IdempotencyMismatch."""
-    for each in found:
-        if each.quote_id != request.quote_id:
-            raise IdempotencyMismatch
+    found = await store_cash_out.quotes(
+        tx, request.bet_id, request.quote_id, request.idempotency_key
+    )
+    if any(each.quote_id != request.quote_id for each in found):
+        raise IdempotencyMismatch
     if not found:
         raise NotFound(f"there is no offer {request.quote_id} for this bet")
     wanted = found[0]
@@ -107,21 +111,20 @@ def _wanted(request: CashOut, fraction: Decimal, found: list[Quote]) -> Quote:
     return wanted
 
 
-async def _hold_against(bet: BetRow, wanted: Quote, tx: Tx) -> None:
-    """Check that an offer still holds; raises QuoteExpired, NoCashOut, MarketClosed."""
-    if wanted.expires_at <= tx.context.now():
+def _check(wanted: Quote, bet: BetRow, context: Context) -> None:
+    """Hold an offer against the clock and the locked bet; raises QuoteExpired."""
+    if wanted.expires_at <= context.now():
         raise QuoteExpired("the offer has expired: ask for another one")
-    if wanted.version != bet.version:
+    if wanted.version != bet.version or bet.status != "accepted":
         raise QuoteExpired("something happened to the bet: ask for another offer")
-    await _worth(bet, tx)
 
 
-async def _bet(bet_id: str, user_id: str, tx: Tx) -> BetRow:
-    """Return a player's own bet, locked; raises NotFound."""
-    locked = await store_bets.lock(tx, [bet_id])
-    if not locked or locked[0].user_id != user_id:
-        raise NotFound(f"there is no bet {bet_id}")
-    return locked[0]
+async def _bet(request: QuoteOf | CashOut, tx: Tx) -> BetRow:
+    """Return a player's own bet; raises NotFound."""
+    found = await store_bets.by_id(tx, request.bet_id, request.user_id)
+    if found is None:
+        raise NotFound(f"there is no bet {request.bet_id}")
+    return found
 
 
 async def _worth(bet: BetRow, tx: Tx) -> int:

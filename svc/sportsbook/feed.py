@@ -1,4 +1,4 @@
-"""What each message of the feed does: stored first as it came, then worked on, exactly once.
+"""What each message of the feed does: stored as it came and worked on, exactly once.
 
 The feed has no sequence numbers: per producer, event and market an older odds_change or bet_stop
 is dropped; results and cancellations count by what they say, not by when they come. Messages
@@ -50,6 +50,9 @@ SWEEP_AFTER = timedelta(seconds=5)
 FIXTURE_WANTED = timedelta(minutes=5)
 """So long a fixture that changed is asked for again; then what the message said must do."""
 FIXTURES_BATCH = 20
+MESSAGES_KEPT = timedelta(days=3)
+"""As long as any producer sends odds again; older results that come again change nothing."""
+FORGET_BATCH = 5_000
 
 
 class Effect(Struct, frozen=True):
@@ -66,14 +69,24 @@ STALE = Effect("ignored", "older than what was applied")
 async def take_in(body: bytes, context: Context) -> None:
     """Store a message durably and work on it; one that is known already does nothing.
 
-    Raises Invalid when it is no message of the feed. Once stored it counts as taken in: should
-    the work fail, `sweep` does it later.
+    Raises Invalid when it is no message of the feed. Both happen in one commit; should the work
+    fail, the message is stored by itself and counts as taken in, and `sweep` does the work later.
     """
     document = uof.read(body)
     if isinstance(document.message, Alive):  # a heartbeat says nothing worth keeping as it came
         await feed_recovery.heard(document.message, context)
         return
     message_id = context.new_id()
+    try:
+        async with context.transaction() as tx:
+            if await store_messages.insert(tx, message_id, document, body=body, now=context.now()):
+                await _carry_out(message_id, document.message, tx)
+    except Unavailable as failure:
+        context.log.info("feed message is stored first", cause=failure.detail)
+    except Exception as failure:  # noqa: BLE001 - whatever it was: the message must not be lost
+        context.log.warning("feed message is stored first", cause=repr(failure))
+    else:
+        return
     async with context.transaction() as tx:
         fresh = await store_messages.insert(tx, message_id, document, body=body, now=context.now())
     if fresh:
@@ -84,19 +97,23 @@ async def work_on(message_id: str, message: Message, context: Context) -> None:
     """Bring a stored message to its effect, in one transaction; failures wait for the sweep."""
     try:
         async with context.transaction() as tx:
-            if not await store_messages.lock_waiting(tx, message_id):
-                return
-            effect = await apply(message, tx)
-            await store_messages.finish(tx, message_id, effect.status, effect.note, context.now())
-            event_id: str | None = getattr(message, "event_id", None)
-            if event_id is not None and effect is not STALE:
-                tx.after_commit(lambda: view.show(event_id, context))
+            if await store_messages.lock_waiting(tx, message_id):
+                await _carry_out(message_id, message, tx)
     except Unavailable as failure:
         context.log.warning("feed message waits", message_id=message_id, cause=failure.detail)
     except Exception as failure:  # the message is stored: it must not be refused now
         context.log.exception("feed message failed", message_id=message_id)
         async with context.transaction() as tx:
             await store_messages.fail(tx, message_id, f"{type(failure).__name__}: {failure}")
+
+
+async def _carry_out(message_id: str, message: Message, tx: Tx) -> None:
+    """Bring a message to its effect and record what became of it."""
+    effect = await apply(message, tx)
+    await store_messages.finish(tx, message_id, effect.status, effect.note, tx.context.now())
+    event_id: str | None = getattr(message, "event_id", None)
+    if event_id is not None and effect is not STALE:
+        tx.after_commit(lambda: view.show(event_id, tx.context))
 
 
 async def sweep(context: Context) -> None:
@@ -119,6 +136,7 @@ async def sweep(context: Context) -> None:
     async with context.transaction() as tx:
         since = context.now() - FIXTURE_WANTED
         wanted = await store_producers.wanted_fixtures(tx, since, FIXTURES_BATCH)
+        await store_messages.forget(tx, context.now() - MESSAGES_KEPT, FORGET_BATCH)
     for event_id in wanted:
         await fetch_fixture(event_id, context)
 

@@ -225,22 +225,20 @@ async def _accept_all(paid: Sequence[Paid]) -> list[bool | Refused]:
         }
         wanted = [bet_id for bet_id, refusal in excluded.items() if refusal is None]
         accepted = await store_bets.accept(tx, wanted, now)
-        legs = await store_bets.legs(tx, sorted(accepted))
+        events, decided = await store_bets.told(tx, sorted(accepted))
         told = [each for each in paid if each.bet.bet_id in accepted]
         await store_settlement.publish_all(
             tx,
             BET_PLACED,
-            [(each.bet.bet_id, _placed(each.bet, legs[each.bet.bet_id])) for each in told],
+            [(each.bet.bet_id, _placed(each.bet, events[each.bet.bet_id])) for each in told],
             {each.bet.bet_id: each.context for each in told},
         )
         # Results may have come while the wallet was asked.
-        known = [bet_id for bet_id, theirs in legs.items() if any(x.word != "open" for x in theirs)]
-        await settling.decide(tx, known)
+        await settling.decide(tx, sorted(decided))
     return [excluded[each.bet.bet_id] or each.bet.bet_id in accepted for each in paid]
 
 
-def _placed(bet: BetRow, legs: list[LegRow]) -> BetPlaced:
-    events = [leg.event_id for leg in legs if leg.part == "win"]
+def _placed(bet: BetRow, events: list[str]) -> BetPlaced:
     return BetPlaced(
         bet_id=bet.bet_id,
         user_id=bet.user_id,

@@ -207,14 +207,13 @@ def odds_text(odds: Decimal) -> str:
     return f"{whole}.{places:0<2}"
 
 
+PERIODS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
+"""Windows of players' own limits (UKGC RTS 12: 24 hours, 7 days, month)."""
+
+
 def period_start(period: str, now: datetime) -> datetime:
-    """Return when the current day, week (from Monday) or month began, in UTC."""
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    if period == "week":
-        return day - timedelta(days=day.weekday())
-    if period == "month":
-        return day.replace(day=1)
-    return day
+    """Return since when a player's limit counts: periods roll, so no midnight doubles a limit."""
+    return now - PERIODS[period]
 
 
 def started_live(offers: Iterable[Offer]) -> bool:

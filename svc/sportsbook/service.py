@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import time
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -79,6 +80,23 @@ from svc.sportsbook.names import NAMESPACE
 from svc.sportsbook.store_players import PlayerLimit
 from svc.wallet import contract as wallet
 
+RISK_KEY = "liabilities"
+RISK_CACHED_S = 2
+RISK_FORGOTTEN_S = 1.0
+"""A rush of bets makes the cached risk be forgotten once in so many seconds, not for each."""
+
+_risk_forgotten_at = [float("-inf")]
+
+
+def _risk_is_due(_: Any) -> bool:
+    """Tell whether the cached risk may be forgotten again; what is skipped expires by itself."""
+    now = time.monotonic()
+    if now - _risk_forgotten_at[0] < RISK_FORGOTTEN_S:
+        return False
+    _risk_forgotten_at[0] = now
+    return True
+
+
 sportsbook = Service(
     SPORTSBOOK,
     hears=(
@@ -86,9 +104,9 @@ sportsbook = Service(
         Hear(identity.PROFILE_UPDATED, "know the player's language"),
         Hear(identity.LIMIT_CHANGED, "hold stakes against the player's own limits"),
         Hear(identity.SELF_EXCLUDED, "refuse bets of excluded players"),
-        Hear(BET_PLACED, "own topic: the open risk changed"),
-        Hear(BET_SETTLED, "own topic: the open risk changed"),
-        Hear(BET_CANCELLED, "own topic: the open risk changed"),
+        Hear(BET_PLACED, "own topic: the open risk changed", only=_risk_is_due),
+        Hear(BET_SETTLED, "own topic: the open risk changed", only=_risk_is_due),
+        Hear(BET_CANCELLED, "own topic: the open risk changed", only=_risk_is_due),
         Hear(payment.PAYMENT_REFUNDED, "watch players whose deposits went back: lower stakes"),
         Hear(
             scheduler.JOB_DUE,
@@ -116,9 +134,6 @@ sportsbook = Service(
 )
 
 SWEEP = scheduler.JobRequested(service="sportsbook", name="sweep", cron="*/10 * * * * *")
-RISK_KEY = "liabilities"
-RISK_CACHED_S = 60
-
 _background: set[asyncio.Task[None]] = set()
 
 

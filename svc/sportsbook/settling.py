@@ -34,8 +34,8 @@ from svc.sportsbook.store_bets import BetRow, LegRow
 from svc.sportsbook.store_settlement import Ended, TransferOrder
 
 FEED_CANCELLED = "cancelled by the feed"
-AT_ONCE = 2_000
-"""Bets that are settled by one round of statements; more would only need more memory."""
+AT_ONCE = 500
+"""Bets that are settled by one round of statements; more would keep other requests waiting."""
 
 
 class Changes(Struct):

@@ -247,6 +247,22 @@ async def accept(tx: Tx, bet_ids: Sequence[str], now: datetime) -> set[str]:
     return {row["bet_id"] for row in rows}
 
 
+async def told(tx: Tx, bet_ids: Sequence[str]) -> tuple[dict[str, list[str]], set[str]]:
+    """Return the events of bets in the order of their legs, and the bets with decided legs."""
+    rows = await tx.fetch(
+        """
+        SELECT bet_id::text, event_id, part, result IS NOT NULL OR cancelled AS decided
+        FROM leg WHERE bet_id = ANY ($1::uuid[]) ORDER BY leg.bet_id, leg_no
+        """,
+        list(bet_ids),
+    )
+    events: dict[str, list[str]] = {bet_id: [] for bet_id in bet_ids}
+    for row in rows:
+        if row["part"] == "win":
+            events[row["bet_id"]].append(row["event_id"])
+    return events, {row["bet_id"] for row in rows if row["decided"]}
+
+
 async def strike_again(
     tx: Tx, bet_id: str, odds_legs: Sequence[Decimal], odds: Decimal, potential_payout: int
 ) -> None:

@@ -43,14 +43,17 @@ async def put(tx: Tx, deduction: Deduction, ordered_by: str | None) -> None:
 
 
 async def apply(tx: Tx, deduction: Deduction) -> list[str]:
-    """Let the legs concerned lose a part of their winnings; return the ids of their bets."""
+    """Let the legs concerned lose a part of their winnings; return the ids of their bets.
+
+    Place halves are on another market, but their odds come from those of the win halves.
+    """
     rows = await tx.fetch(
         """
         UPDATE leg SET deduction = $4
-        FROM bet
-        WHERE leg.event_id = $1 AND leg.market_id = $2 AND leg.specifiers = $3
-          AND bet.bet_id = leg.bet_id AND bet.placed_at >= $5 AND bet.placed_at < $6
-          AND leg.deduction <> $4
+        FROM leg AS win JOIN bet USING (bet_id)
+        WHERE win.event_id = $1 AND win.market_id = $2 AND win.specifiers = $3
+          AND win.part = 'win' AND bet.placed_at >= $5 AND bet.placed_at < $6
+          AND leg.bet_id = win.bet_id AND leg.event_id = win.event_id AND leg.deduction <> $4
         RETURNING leg.bet_id::text
         """,
         deduction.event_id,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from asyncpg import Record
 from msgspec import Struct
@@ -171,20 +172,29 @@ async def clocks(tx: Tx, event_id: str, producer: int) -> dict[MarketKey, ClockR
 
 
 async def put_markets(tx: Tx, event_id: str, producer: int, markets: Sequence[MarketOdds]) -> None:
-    """Set the status of markets; one whose results are known stays settled."""
-    await tx.executemany(
+    """Set the status of different markets; one whose results are known stays settled."""
+    await tx.execute(
         """
         INSERT INTO market (event_id, market_id, specifiers, status, producer, cashout_status)
-        VALUES ($1, $2, $3, $4, $5, $6)
+        SELECT $1, n.market_id, n.specifiers, n.status, $2, n.cashout_status
+        FROM unnest($3::integer[], $4::text[], $5::text[], $6::smallint[])
+             AS n (market_id, specifiers, status, cashout_status)
         ON CONFLICT (event_id, market_id, specifiers) DO UPDATE
         SET status = CASE WHEN market.decided THEN market.status ELSE excluded.status END,
             producer = excluded.producer, cashout_status = excluded.cashout_status
         """,
-        [
-            (event_id, each.id, each.specifiers, each.status, producer, each.cashout_status)
-            for each in markets
-        ],
+        event_id,
+        producer,
+        *_columns(
+            [(each.id, each.specifiers, each.status, each.cashout_status) for each in markets], 4
+        ),
     )
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Return rows as the arrays of unnest, one per column."""
+    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
+    return columns or [[] for _ in range(width)]
 
 
 async def stop_markets(
@@ -203,62 +213,71 @@ async def stop_markets(
 async def put_clocks(
     tx: Tx, event_id: str, producer: int, at_ms: int, markets: Sequence[tuple[int, str, bool]]
 ) -> None:
-    """Record that a producer's message of this time was applied to these markets."""
-    await tx.executemany(
+    """Record that a producer's message of this time was applied to these different markets."""
+    await tx.execute(
         """
         INSERT INTO market_clock
             (event_id, market_id, specifiers, producer, applied_ms, handed_over)
-        VALUES ($1, $2, $3, $4, $5, $6)
+        SELECT $1, n.market_id, n.specifiers, $2, $3, n.handed_over
+        FROM unnest($4::integer[], $5::text[], $6::boolean[])
+             AS n (market_id, specifiers, handed_over)
         ON CONFLICT (event_id, market_id, specifiers, producer) DO UPDATE
         SET applied_ms = excluded.applied_ms, handed_over = excluded.handed_over
         """,
-        [
-            (event_id, market_id, specifiers, producer, at_ms, over)
-            for market_id, specifiers, over in markets
-        ],
+        event_id,
+        producer,
+        at_ms,
+        *_columns(markets, 3),
     )
 
 
 async def put_outcomes(tx: Tx, event_id: str, markets: Sequence[MarketOdds]) -> None:
-    """Set the prices of the outcomes that a message lists."""
-    await tx.executemany(
+    """Set the prices of the outcomes that a message lists; of one listed twice the last holds."""
+    rows = {
+        (market.id, market.specifiers, each.id): (
+            market.id,
+            market.specifiers,
+            each.id,
+            each.odds,
+            each.active and each.odds is not None,
+            *each.chances,
+        )
+        for market in markets
+        for each in market.outcomes
+    }
+    await tx.execute(
         """
         INSERT INTO outcome (event_id, market_id, specifiers, outcome_id, odds, active,
                              chance_win, chance_half_win, chance_refund, chance_half_lose)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        SELECT $1, n.*
+        FROM unnest($2::integer[], $3::text[], $4::text[], $5::numeric[], $6::boolean[],
+                    $7::numeric[], $8::numeric[], $9::numeric[], $10::numeric[]) AS n
         ON CONFLICT (event_id, market_id, specifiers, outcome_id) DO UPDATE
         SET odds = coalesce(excluded.odds, outcome.odds), active = excluded.active,
             chance_win = excluded.chance_win, chance_half_win = excluded.chance_half_win,
             chance_refund = excluded.chance_refund, chance_half_lose = excluded.chance_half_lose
         """,
-        [
-            (
-                event_id,
-                market.id,
-                market.specifiers,
-                each.id,
-                each.odds,
-                each.active and each.odds is not None,
-                *each.chances,
-            )
-            for market in markets
-            for each in market.outcomes
-        ],
+        event_id,
+        *_columns(list(rows.values()), 9),
     )
 
 
 async def drop_outcomes(tx: Tx, event_id: str, markets: Sequence[MarketOdds]) -> None:
     """Take off the outcomes that a market's message no longer lists."""
-    await tx.executemany(
+    listed = [
+        (market.id, market.specifiers, each.id) for market in markets for each in market.outcomes
+    ]
+    await tx.execute(
         """
         UPDATE outcome SET active = false
-        WHERE event_id = $1 AND market_id = $2 AND specifiers = $3
-          AND active AND NOT (outcome_id = ANY ($4::text[]))
+        WHERE event_id = $1 AND active
+          AND (market_id, specifiers) IN (SELECT * FROM unnest($2::integer[], $3::text[]))
+          AND (market_id, specifiers, outcome_id) NOT IN (
+              SELECT * FROM unnest($4::integer[], $5::text[], $6::text[]))
         """,
-        [
-            (event_id, market.id, market.specifiers, [each.id for each in market.outcomes])
-            for market in markets
-        ],
+        event_id,
+        *_columns([(market.id, market.specifiers) for market in markets], 2),
+        *_columns(listed, 3),
     )
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -104,3 +105,21 @@ async def waiting(tx: Tx, before: datetime, limit: int) -> list[Waiting]:
         limit,
     )
     return [Waiting(str(row["message_id"]), row["body"]) for row in rows]
+
+
+async def forget(tx: Tx, before: datetime, limit: int) -> None:
+    """Forget messages that came before an instant and were worked on; failed ones stay.
+
+    Their ids are UUIDv7, so the primary key finds the oldest by time.
+    """
+    oldest_kept = UUID(int=int(before.timestamp() * 1000) << 80)
+    await tx.execute(
+        """
+        DELETE FROM feed_message WHERE message_id IN (
+            SELECT message_id FROM feed_message
+            WHERE message_id < $1 AND status IN ('applied', 'ignored')
+            ORDER BY message_id LIMIT $2)
+        """,
+        oldest_kept,
+        limit,
+    )

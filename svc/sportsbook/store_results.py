@@ -149,8 +149,21 @@ async def follow_results(
 async def put_voids(tx: Tx, message: BetCancel | RollbackBetCancel) -> list[MarketRef]:
     """Record a window's cancellation or its undoing; return the markets that it changes now.
 
-    A cancellation that is not newer than its undoing changes nothing, and the other way round.
+    A cancellation that is not newer than its undoing changes nothing, and the other way round; nor
+    does one that is known: a window without an end must not reach bets that were struck later.
+    Bets that are being written hold the markets: they are waited for, so that they are seen here.
     """
+    await tx.execute(
+        """
+        SELECT FROM market
+        WHERE event_id = $1
+          AND (market_id, specifiers) IN (SELECT * FROM unnest($2::integer[], $3::text[]))
+        ORDER BY market_id, specifiers
+        FOR UPDATE
+        """,
+        message.event_id,
+        *_keys(message.markets),
+    )
     undoing = isinstance(message, RollbackBetCancel)
     rows = await tx.fetch(
         """
@@ -161,6 +174,8 @@ async def put_voids(tx: Tx, message: BetCancel | RollbackBetCancel) -> list[Mark
         ON CONFLICT (event_id, market_id, specifiers, start_ms, end_ms) DO UPDATE
         SET cancelled_ms = greatest(market_void.cancelled_ms, excluded.cancelled_ms),
             undone_ms = greatest(market_void.undone_ms, excluded.undone_ms)
+        WHERE market_void.cancelled_ms < excluded.cancelled_ms
+           OR market_void.undone_ms < excluded.undone_ms
         RETURNING market_id, specifiers, cancelled_ms > undone_ms AS holds
         """,
         message.event_id,

@@ -48,6 +48,7 @@ class BetsTaken(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     p50_ms: float
     p99_ms: float
+    cpu_s: float
 
 
 class Load:
@@ -73,6 +74,7 @@ class Load:
             seconds=self.order.seconds,
             p50_ms=quantile(took, 0.5) * 1000,
             p99_ms=quantile(took, 0.99) * 1000,
+            cpu_s=time.process_time(),
         )
 
     async def client(self, number: int) -> None:

@@ -233,14 +233,15 @@ class Bench:
         command = ("-m", "tests.bench.load_bets")
         async with self.stage.process("bettors", command) as child:
             assert child.process.stdin is not None
-            cpu = Cpu({**self.processes, "bettors": [child.pid]})
+            cpu = Cpu(self.processes)
             before = cpu.read()
             child.process.stdin.write(msgspec.json.encode(order) + b"\n")
             await child.process.stdin.drain()
             line = await child.line(order.seconds + order.warm_s + READY_S_MAX)
             after = cpu.read()
         taken = msgspec.json.decode(line, type=BetsTaken)
-        found.bet_cpu_us.append(per_transfer_us(before, after, taken.asked))
+        used = per_transfer_us(before, after, taken.asked)
+        found.bet_cpu_us.append({**used, "bettors": round(taken.cpu_s * 1e6 / taken.asked, 1)})
         found.bets_per_s.append(round(taken.accepted / taken.seconds, 1))
         found.bet_p50_ms.append(round(taken.p50_ms, 2))
         found.bet_p99_ms.append(round(taken.p99_ms, 2))

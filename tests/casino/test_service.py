@@ -28,6 +28,7 @@ from svc.casino.contract import (
     ListGames,
     OpenSession,
     PlayRound,
+    RoundPlayed,
     SelfExcluded,
     SessionClosed,
     SessionOf,
@@ -234,6 +235,41 @@ async def test_an_excluded_player_opens_no_session_and_plays_no_round(operator: 
     with pytest.raises(SelfExcluded):
         await operator.call(PLAY_ROUND, a_round(user_id, session.session_id))
     await balance_becomes(operator, user_id, 10_000)
+
+
+async def test_stakes_and_losses_stay_below_what_the_player_allowed_themselves(
+    operator: Operator, platform: Platform
+) -> None:
+    user_id = await new_player(operator, 10_000)
+    sessions = [await opened(operator, user_id) for _ in range(4)]
+    stakes = identity.LimitChanged(
+        user_id=user_id,
+        kind="stake",
+        period="day",
+        amount=250,
+        effective_at=SystemClock().now(),
+    )
+    await operator.publish(identity.LIMIT_CHANGED, stakes, subject=user_id)
+
+    async with platform.database("casino") as database:
+
+        async def known() -> bool:
+            query = "SELECT true FROM player_limits WHERE user_id = $1"
+            return bool(await database.fetchval(query, user_id))
+
+        await until(known, "the limit is known")
+    with pytest.raises(LimitExceeded) as refusal:
+        await operator.call(PLAY_ROUND, a_round(user_id, sessions[0].session_id, stake=251))
+    assert refusal.value.members["left"] == 250
+    outcomes = await asyncio.gather(
+        *(
+            operator.call(PLAY_ROUND, a_round(user_id, session.session_id, stake=100))
+            for session in sessions
+        ),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(outcome, RoundPlayed) for outcome in outcomes) == 2
+    assert sum(isinstance(outcome, LimitExceeded) for outcome in outcomes) == 2
 
 
 async def test_after_a_refunded_deposit_high_stakes_are_refused(operator: Operator) -> None:

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
 from svc.payment.contract import DISPUTE_CLOSED
 from tests.payment.support import Shop
@@ -100,6 +100,8 @@ def tellings(draw: st.DrawFn) -> tuple[History, list[int]]:
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
+    # Each example is a second's work: one that fails is shown as it is, not made smaller.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(telling=tellings())

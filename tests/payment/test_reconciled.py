@@ -8,6 +8,7 @@ from tests.support.waiting import until
 
 CURRENCY = "CHF"
 """No other test uses it."""
+CHARGEBACK_FEE = 1_500
 
 
 async def test_the_cashier_agrees_with_the_ledger(shop: Shop) -> None:
@@ -25,12 +26,18 @@ async def test_the_cashier_agrees_with_the_ledger(shop: Shop) -> None:
         asked = await shop.withdraw(user, 1_000, method, currency=CURRENCY)
         await shop.withdrawal_is(user, asked.withdrawal_id, status)
     await shop.has(user, cash=9_000)
+    for status in ("lost", "won"):
+        paid = await shop.deposit(user, 500, currency=CURRENCY)
+        await shop.deposit_is(user, paid.deposit_id, "succeeded")
+        await shop.decide(await shop.charge_back(paid.deposit_id), status)
+    await shop.has(user, cash=9_000 + 500 - 2 * CHARGEBACK_FEE)
 
     async def agrees() -> bool:
         answer = await shop.operator.call(RECONCILE, ReconcileOf())
         found = [item for item in answer.items if item.currency == CURRENCY]
         return {item.kind: (item.events, item.ledger) for item in found} == {
-            "deposit": (12_000, 12_000),
+            "deposit": (13_000, 13_000),
+            "chargeback": (-500 - 2 * CHARGEBACK_FEE, -500 - 2 * CHARGEBACK_FEE),
             "refund": (-2_000, -2_000),
             "withdrawal": (-1_000, -1_000),
         }
@@ -38,4 +45,4 @@ async def test_the_cashier_agrees_with_the_ledger(shop: Shop) -> None:
     await until(agrees)
     report = await shop.operator.call(DAILY, DailyOf())
     cashier = [day for day in report.cashier if day.currency == CURRENCY]
-    assert sum(day.deposits for day in cashier) == 12_000
+    assert sum(day.deposits for day in cashier) == 13_000

@@ -4,6 +4,7 @@ Each row is struck, settled by the feed and paid; what is rounded down in other 
 unit tables, as are extras and margins that a house may choose.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Any
@@ -346,6 +347,25 @@ async def test_an_offer_is_taken_once_whatever_is_sent_twice(door: Door, player:
     other = await door.post(path, body, player.headers)
     assert (other.status_code, problem(other)) == (409, "conflict")
     await player.holds(before - 525)
+
+
+async def test_a_bet_is_either_bought_back_or_settled_and_paid_once(
+    door: Door, player: Account
+) -> None:
+    before = await player.cash()
+    events, bet = await struck(door, player, won("3.00"), 1000)
+    path = f"/v1/bets/{bet['bet_id']}/cash-out"
+    quote = (await door.post(f"{path}/quote", None, player.headers)).json()["quote_id"]
+    takes = [door.post(path, {"quote_id": quote}, player.headers) for _ in range(5)]
+    settling = asyncio.create_task(door.settle(*events[0]))
+    answers = await asyncio.gather(*takes)
+    await settling
+    taken = [answer for answer in answers if answer.status_code == 200]
+    assert len(taken) <= 1
+    shown = await player.get(f"/v1/bets/{bet['bet_id']}")
+    paid = taken[0].json()["amount"] if taken else 3000
+    assert (shown["status"], shown["payout"]) == ("cashed_out" if taken else "settled", paid)
+    await player.holds(before - 1000 + paid)
 
 
 async def test_each_way_needs_a_race_and_a_market_that_says_who_was_placed(

@@ -18,7 +18,7 @@ from svc.sportsbook.contract import (
     Market,
 )
 from tests.sportsbook.match import Match, now_ms, send
-from tests.sportsbook.players import sweep
+from tests.sportsbook.players import Player, sweep
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
 from tests.support.waiting import until
@@ -263,6 +263,43 @@ async def test_a_message_that_was_stored_but_not_finished_is_finished_by_the_job
 
     await until(applied, "the message is applied")
     assert (await market(match)).status == "active"
+
+
+async def test_a_cancellation_that_comes_again_in_other_words_reaches_no_later_bets(
+    match: Match, player: Player, operator: Operator
+) -> None:
+    await match.odds()
+    first = await player.bets(match.leg())
+    at_ms = match.tick()
+    told = f'event_id="{match.event_id}" timestamp="{at_ms}" start_time="{at_ms - 60_000}"'
+    await send(operator, f'<bet_cancel product="1" {told}><market id="1"/></bet_cancel>')
+    later = await player.bets(match.leg())
+    await send(operator, f'<bet_cancel product="1" {told}><market id="1" name="1x2"/></bet_cancel>')
+    statuses = [(await player.bet(each.bet_id)).status for each in (first, later)]
+    assert statuses == ["cancelled", "accepted"]
+
+
+async def test_what_was_worked_on_is_forgotten_after_days_and_what_failed_is_not(
+    match: Match, operator: Operator, platform: Platform
+) -> None:
+    await match.odds()
+    async with platform.database("sportsbook") as database:
+        for status in ("applied", "failed"):
+            await database.execute(
+                "INSERT INTO feed_message (message_id, content_key, kind, event_id, body, status,"
+                " received_at) VALUES ($1, $2, 'bet_stop', $3, '', $4, now() - interval '4 d')",
+                f"00000001-0000-7000-8000-{new_id()[-12:]}",
+                new_id().encode(),
+                match.event_id,
+                status,
+            )
+    await sweep(operator)
+
+    async def forgotten() -> bool:
+        kept = [("bet_stop", "failed"), ("odds_change", "applied")]
+        return await stored(platform, match) == kept
+
+    await until(forgotten, "the old message is forgotten")
 
 
 async def test_the_last_heartbeat_of_a_producer_is_known(
