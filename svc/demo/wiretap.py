@@ -91,7 +91,7 @@ class Wiretap:
         subject = message.subject
         if subject.startswith("rpc."):
             _, service, _, verb = subject.split(".", 3)
-            self._note("call", caller_of(message), service, subject, verb)
+            self._note("call", caller_of(message.reply), service, subject, verb)
         elif ".events." in subject and not subject.startswith(("$", "dead.")):
             self._published(message)
         elif subject.startswith("$JS.ACK."):
@@ -100,7 +100,7 @@ class Wiretap:
             bucket = subject.split(".")[1]
             self._note("cache", bucket, "cache", subject, "put")
         elif subject.startswith("$JS.API.DIRECT.GET.KV_"):
-            reader = caller_of(message)
+            reader = caller_of(message.reply)
             self._note("cache", reader, "cache", subject, "get")
         elif subject.startswith("live."):
             self._note("live", "", "User", subject, subject.split(".")[1])

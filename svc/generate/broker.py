@@ -35,6 +35,8 @@ def stream(name: str, subjects: list[str], description: str, kept_days: int) -> 
         "max_age": kept_days * DAY_NS,
         "duplicate_window": DUPLICATE_WINDOW_S * SECOND_NS,
         "allow_direct": True,
+        # Outboxes publish many events with one acknowledgement.
+        "allow_batched": True,
         "num_replicas": 1,
     }
 

@@ -7,31 +7,22 @@ callee and the broker who asks.
 
 import asyncio
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from prometheus_client import Counter
 
 from svc.mesh import metrics
-from svc.mesh.coalesce import Coalescer
+from svc.mesh.coalesce import Lane
+from svc.mesh.connection import Connection, Message
 from svc.mesh.contract import Call
-from svc.mesh.errors import (
-    Denied,
-    Refused,
-    RemoteBug,
-    TimedOut,
-    Unavailable,
-    from_problem,
-)
+from svc.mesh.errors import Denied, RemoteBug, TimedOut, Unavailable, name_of
 from svc.mesh.wire import (
     CONTEXT_HEADER,
-    ERROR_HEADER,
     INBOX_ROOT,
+    check_answer,
+    decode_request,
     decoder,
     encode,
     pack_context,
@@ -49,48 +40,49 @@ SWEEP_S = 0.01
 
 
 class Edge:
-    """The metrics of one caller and call, looked up once."""
+    """One call of one caller: its metrics, its codec and its lane, looked up once."""
 
-    def __init__(self, service: str, call: Call[Any, Any]) -> None:
-        """Look up what stays the same; outcomes come as they are met."""
-        self.labels = (service, call.service, call.verb)
-        self.seconds = metrics.CALL_SECONDS.labels(*self.labels)
-        self.outcomes: dict[str, Counter] = {}
-
-    def observe(self, outcome: str, seconds: float) -> None:
-        """Count one call and its time from question to answer."""
-        counter = self.outcomes.get(outcome)
-        if counter is None:
-            counter = self.outcomes[outcome] = metrics.CALLS.labels(*self.labels, outcome)
-        counter.inc()
-        self.seconds.observe(seconds)
+    def __init__(self, caller: "Caller", call: Call[Any, Any]) -> None:
+        """Look up what stays the same."""
+        self.tally = metrics.tally(metrics.CALLS, caller.service, call.service, call.verb)
+        self.decode = decoder(call.reply).decode
+        self.lane = Lane(caller, call, self.tally) if call.batchable else None
 
 
 class Caller:
     """Sends calls of one service instance and matches their answers."""
 
-    def __init__(self, connection: Client, service: str, instance: str) -> None:
+    def __init__(self, connection: Connection, service: str, instance: str) -> None:
         """Prepare; `start` subscribes the inbox."""
         self.connection = connection
         self.service = service
         self.inbox = f"{INBOX_ROOT}.{service}.{instance}.call."
         self.edges: dict[str, Edge] = {}
-        self.pending: dict[str, tuple[asyncio.Future[Any], float, str]] = {}
+        self.pending: dict[str, tuple[asyncio.Future[Message], float, str]] = {}
         self.counter = 0
         self.sweeper: asyncio.TimerHandle | None = None
-        self.coalescer = Coalescer(self)
 
     async def start(self) -> None:
         """Subscribe the inbox of this instance."""
-        await self.connection.subscribe(self.inbox + ">", cb=self._answered)
+        await self.connection.listen(self.inbox + ">", self._answered)
+
+    def edge(self, call: Call[Any, Any]) -> Edge:
+        """Return what is kept of a call, made at its first use."""
+        found = self.edges.get(call.subject)
+        if found is None:
+            found = self.edges[call.subject] = Edge(self, call)
+        return found
 
     async def call(
         self, call: Call[RequestT, ReplyT], request: RequestT, wait_s: float, context: "Context"
     ) -> ReplyT:
         """Ask and return the decoded answer; see Context.call for what it raises."""
-        body = await self.call_raw(call, encode(request), wait_s, context)
+        edge = self.edges.get(call.subject) or self.edge(call)
+        if edge.lane is not None:
+            return await edge.lane.ask(request, wait_s, context)
+        body = await self._asked(call, edge, encode(request), wait_s, context)
         try:
-            return decoder(call.reply).decode(body)
+            return edge.decode(body)
         except msgspec.DecodeError as failure:
             raise RemoteBug(f"{call.subject} answered another form: {failure}") from failure
 
@@ -98,125 +90,97 @@ class Caller:
         self, call: Call[Any, Any], body: bytes, wait_s: float, context: "Context"
     ) -> bytes:
         """Ask with an encoded request and return the encoded answer."""
-        edge = self.edges.get(call.subject)
-        if edge is None:
-            edge = self.edges[call.subject] = Edge(self.service, call)
-        started = time.perf_counter()
-        outcome = "internal"
-        try:
-            answer = await self._sent(call, body, wait_s, context)
-            outcome = "ok"
-        except (Refused, Unavailable) as failure:
-            outcome = failure.name
-            raise
-        else:
-            return answer
-        finally:
-            edge.observe(outcome, time.perf_counter() - started)
+        edge = self.edge(call)
+        if edge.lane is not None:
+            # What is no JSON must not spoil the message that it would share.
+            raw = decode_request(msgspec.Raw, body)
+            return encode(await edge.lane.ask(raw, wait_s, context))
+        return await self._asked(call, edge, body, wait_s, context)
 
-    async def _sent(
-        self, call: Call[Any, Any], body: bytes, wait_s: float, context: "Context"
+    async def _asked(
+        self, call: Call[Any, Any], edge: Edge, body: bytes, wait_s: float, context: "Context"
     ) -> bytes:
+        began = time.perf_counter()
         deadline = time.time() + wait_s
-        if call.batchable:
-            packed = pack_context(deadline, context.correlation_id, context.traceparent)
-            return await self.coalescer.ask(call, body, deadline, packed)
+        headers = None
         suffix = reply_suffix(deadline, context.correlation_id, context.traceparent)
-        if suffix is not None:
-            return await self.exchange(call, body, deadline, None, suffix)
-        packed = pack_context(deadline, context.correlation_id, context.traceparent)
-        return await self.exchange(call, body, deadline, {CONTEXT_HEADER: packed})
-
-    async def exchange(
-        self,
-        call: Call[Any, Any],
-        body: bytes,
-        deadline: float,
-        headers: dict[str, str] | None,
-        suffix: str = "",
-    ) -> bytes:
-        """Send one message and return the body of its answer; raises what the answer refuses."""
-        message = await self.ask(call.subject, body, deadline, headers, suffix)
-        answered = message.headers
-        if answered:
-            if answered.get("Status") == "503":
-                raise Unavailable(f"{call.service} has no running instance")
-            if ERROR_HEADER in answered:
-                raise from_problem(message.data, call.refuses)
+        if suffix is None:
+            packed = pack_context(deadline, context.correlation_id, context.traceparent)
+            headers, suffix = {CONTEXT_HEADER: packed}, ""
+        try:
+            message = await self.send(call.subject, body, deadline, headers, suffix)
+            if message.headers:
+                check_answer(message, call)
+        except NatsError as failure:
+            edge.tally.observe(Unavailable.name, time.perf_counter() - began)
+            raise Unavailable(f"NATS does not take the call: {failure}") from failure
+        except Exception as failure:
+            edge.tally.observe(name_of(failure), time.perf_counter() - began)
+            raise
+        edge.tally.observe("ok", time.perf_counter() - began)
         return message.data
 
-    @contextmanager
-    def expecting(
-        self, future: "asyncio.Future[Any]", deadline: float, subject: str
-    ) -> Generator[str]:
-        """Keep a future among those that time out at their deadline or are denied by subject."""
-        token = self._expect(future, deadline, subject)
-        try:
-            yield token
-        finally:
-            self.pending.pop(token, None)
-
-    def _expect(self, future: "asyncio.Future[Any]", deadline: float, subject: str) -> str:
-        self.counter += 1
-        token = str(self.counter)
-        self.pending[token] = (future, deadline, subject)
-        if self.sweeper is None:
-            self.sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
-        return token
-
-    async def ask(
+    def send(
         self,
         subject: str,
         body: bytes,
         deadline: float,
-        headers: dict[str, str] | None,
+        headers: dict[str, str] | None = None,
         suffix: str = "",
-    ) -> Msg:
-        """Send one request and return the answering message, whatever it says.
+    ) -> "asyncio.Future[Message]":
+        """Send one request; the future brings the answering message, whatever it says.
 
-        `suffix` ends the reply subject (wire.reply_suffix). Raises TimedOut at the deadline (unix
-        seconds), Denied when the broker refuses the subject, Unavailable without a connection.
+        `suffix` ends the reply subject (wire.reply_suffix). The future fails with TimedOut at the
+        deadline (unix seconds) or Denied when the broker refuses the subject. Raises
+        nats.errors.Error when the connection does not take it.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Msg] = loop.create_future()
         self.counter += 1
         token = str(self.counter)
+        self.connection.send(subject, body, f"{self.inbox}{token}{suffix}", headers)
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self.pending[token] = (future, deadline, subject)
         if self.sweeper is None:
-            self.sweeper = loop.call_later(SWEEP_S, self._sweep)
+            self.watch()
+        return future
+
+    async def exchange(
+        self, call: Call[Any, Any], body: bytes, deadline: float, headers: dict[str, str]
+    ) -> bytes:
+        """Send one message as it is and return the body of its answer, or raise its refusal."""
+        message = await self.ask(call.subject, body, deadline, headers)
+        check_answer(message, call)
+        return message.data
+
+    async def ask(
+        self, subject: str, body: bytes, deadline: float, headers: dict[str, str] | None
+    ) -> Message:
+        """Send one request and return the answering message, whatever it says.
+
+        Raises TimedOut at the deadline (unix seconds), Denied when the broker refuses the subject,
+        Unavailable without a connection.
+        """
         try:
-            await self.connection.publish(
-                subject, body, reply=f"{self.inbox}{token}{suffix}", headers=headers
-            )
-            return await future
+            return await self.send(subject, body, deadline, headers)
         except NatsError as failure:
             raise Unavailable(f"NATS does not take the call: {failure}") from failure
-        finally:
-            self.pending.pop(token, None)
 
     async def ask_all(
         self, requests: Sequence[tuple[str, bytes, dict[str, str]]], deadline: float
-    ) -> "list[Msg]":
+    ) -> "list[Message]":
         """Send (subject, body, headers) in order and return all answers, in the same order.
 
         One wait for all instead of a task for each; raises as `ask`, the first failure of any.
         """
-        loop = asyncio.get_running_loop()
-        futures: dict[str, asyncio.Future[Msg]] = {}
+        futures: list[asyncio.Future[Message]] = []
         try:
-            for subject, body, headers in requests:
-                future: asyncio.Future[Msg] = loop.create_future()
-                token = self._expect(future, deadline, subject)
-                futures[token] = future
-                await self.connection.publish(
-                    subject, body, reply=self.inbox + token, headers=headers
-                )
-            return [await future for future in futures.values()]
+            futures += [
+                self.send(subject, body, deadline, headers) for subject, body, headers in requests
+            ]
+            return [await future for future in futures]
         except NatsError as failure:
             raise Unavailable(f"NATS does not take it: {failure}") from failure
         finally:
-            for token, future in futures.items():
-                self.pending.pop(token, None)
+            for future in futures:
                 if future.done() and not future.cancelled():
                     future.exception()  # seen: the first failure stands for all
                 else:
@@ -228,16 +192,29 @@ class Caller:
             if pending_subject.lower() == subject.lower() and not future.done():
                 future.set_exception(Denied(f"the broker does not permit a call of {subject}"))
 
-    async def _answered(self, message: Msg) -> None:
-        entry = self.pending.get(message.subject[len(self.inbox) :].partition(".")[0])
+    def watch(self) -> None:
+        """Look after deadlines from now on."""
+        if self.sweeper is None:
+            self.sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _answered(self, message: Message) -> None:
+        entry = self.pending.pop(message.subject[len(self.inbox) :].partition(".")[0], None)
         if entry is not None and not entry[0].done():
             entry[0].set_result(message)
 
     def _sweep(self) -> None:
         now = time.time()
-        for future, deadline, subject in self.pending.values():
-            if deadline <= now and not future.done():
+        gone: list[str] = []
+        for token, (future, deadline, subject) in self.pending.items():
+            if not future.done() and deadline <= now:
                 future.set_exception(TimedOut(f"{subject} did not answer in time"))
-        self.sweeper = (
-            asyncio.get_running_loop().call_later(SWEEP_S, self._sweep) if self.pending else None
-        )
+            if future.done():
+                gone.append(token)
+        for token in gone:
+            del self.pending[token]
+        waiting = [
+            edge.lane for edge in self.edges.values() if edge.lane and edge.lane.overdue(now)
+        ]
+        self.sweeper = None
+        if self.pending or waiting:
+            self.watch()

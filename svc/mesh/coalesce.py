@@ -1,120 +1,195 @@
 """Coalescing: concurrent calls of one batchable subject travel as one message, without any timer.
 
-A lone call goes out at once. While two messages of a subject are on their way, what else is asked
-gathers and leaves together with the next answer, so messages grow with the load and no call waits
-for company. Each call keeps its own answer, refusal, deadline and trace.
+What is asked in one turn of the event loop leaves together at its end, so a lone call goes out at
+once. While two messages of a subject are on their way, what else is asked gathers and leaves with
+the next answer: messages grow with the load and no call waits for company. Each call keeps its own
+answer, refusal, deadline and trace. Requests and answers are encoded and decoded by the message.
 """
 
 import asyncio
+import time
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from nats.errors import Error as NatsError
 
 from svc.mesh.contract import Call
-from svc.mesh.errors import RemoteBug, TimedOut, from_problem
-from svc.mesh.wire import BATCH_HEADER, BATCH_MARK, CONTEXT_HEADER, NOTHING, Answered, decoder
+from svc.mesh.errors import RemoteBug, TimedOut, Unavailable, from_document, name_of
+from svc.mesh.wire import (
+    BATCH_HEADER,
+    SAFE_ID,
+    Answered,
+    check_answer,
+    decoder,
+    encode,
+    reply_suffix,
+)
 
 if TYPE_CHECKING:
     from svc.mesh.caller import Caller
+    from svc.mesh.connection import Message
+    from svc.mesh.context import Context
+    from svc.mesh.metrics import Tally
 
 IN_FLIGHT_MAX = 2
 """Messages of one subject on their way; measured: one was slower, four no better."""
 BATCH_MAX = 512
-"""Calls in one message: far below the broker's largest payload."""
+"""Calls in one message: far below the broker's largest payload, unless their bodies are large."""
+BODY_MAX = 512 * 1024
+"""A message that would be larger goes in two halves."""
 
 
-@dataclass
 class Waiting:
     """One call that waits for its answer."""
 
-    body: bytes
-    packed: str
-    deadline: float
-    future: asyncio.Future[bytes]
+    __slots__ = ("began", "correlation_id", "deadline", "future", "request", "traceparent")
+
+    def __init__(
+        self, request: Any, deadline: float, context: "Context", future: "asyncio.Future[Any]"
+    ) -> None:
+        """Keep what is asked, until when (unix seconds) and in which piece of work."""
+        self.request = request
+        self.deadline = deadline
+        self.correlation_id = context.correlation_id
+        self.traceparent = context.traceparent
+        self.future = future
+        self.began = time.perf_counter()
+
+    def on_wire(self) -> tuple[int, str, str, Any]:
+        """Return the call as wire.Sent has it; ids that are not ours to pass on are left out."""
+        correlation_id, traceparent = self.correlation_id, self.traceparent
+        if not SAFE_ID.fullmatch(correlation_id):
+            correlation_id = ""
+        if traceparent and not SAFE_ID.fullmatch(traceparent):
+            traceparent = ""
+        return int(self.deadline * 1000), correlation_id, traceparent, self.request
 
 
-@dataclass
 class Lane:
-    """The calls of one subject."""
+    """The calls of one batchable subject of one caller."""
 
-    call: Call[Any, Any]
-    queue: deque[Waiting] = field(default_factory=deque[Waiting])
-    in_flight: int = 0
-
-
-class Coalescer:
-    """Gathers the batchable calls of one caller."""
-
-    def __init__(self, caller: "Caller") -> None:
-        """Send through this caller."""
+    def __init__(self, caller: "Caller", call: Call[Any, Any], tally: "Tally") -> None:
+        """Nothing waits."""
         self.caller = caller
-        self.lanes: dict[str, Lane] = {}
-        self.sending: set[asyncio.Task[None]] = set()
+        self.call = call
+        self.tally = tally
+        self.decode = decoder(list[Answered[call.reply]]).decode
+        self.queue: deque[Waiting] = deque()
+        self.flying: list[list[Waiting]] = []
+        self.leaving = False
 
-    async def ask(self, call: Call[Any, Any], body: bytes, deadline: float, packed: str) -> bytes:
-        """Send one call, alone or in company, and return its encoded answer.
+    def ask(self, request: Any, wait_s: float, context: "Context") -> "asyncio.Future[Any]":
+        """Send one call, alone or in company; the future brings its decoded reply.
 
-        Raises what the callee refused, or TimedOut at this call's own deadline.
+        Or what the callee refused, or TimedOut at this call's own deadline.
         """
-        lane = self.lanes.get(call.subject)
-        if lane is None:
-            lane = self.lanes[call.subject] = Lane(call)
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        lane.queue.append(Waiting(body, packed, deadline, future))
-        with self.caller.expecting(future, deadline, call.subject):
-            if lane.in_flight < IN_FLIGHT_MAX:
-                self._send(lane)
-            return await future
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self.queue.append(Waiting(request, time.time() + wait_s, context, future))
+        if not self.leaving and len(self.flying) < IN_FLIGHT_MAX:
+            self.leaving = True
+            loop.call_soon(self._leave)
+        self.caller.watch()
+        return future
 
-    def _send(self, lane: Lane) -> None:
-        batch = [lane.queue.popleft() for _ in range(min(len(lane.queue), BATCH_MAX))]
-        batch = [waiting for waiting in batch if not waiting.future.done()]
-        if not batch:
-            return
-        lane.in_flight += 1
-        task = asyncio.create_task(self._exchange(lane, batch))
-        self.sending.add(task)
-        task.add_done_callback(self.sending.discard)
+    def overdue(self, now: float) -> bool:
+        """Fail the calls whose deadline has passed; say whether any still waits."""
+        for waiting in (*self.queue, *(one for batch in self.flying for one in batch)):
+            if waiting.deadline <= now and not waiting.future.done():
+                self._fail(waiting, TimedOut(f"{self.call.subject} did not answer in time"))
+        return bool(self.queue or self.flying)
 
-    async def _exchange(self, lane: Lane, batch: list[Waiting]) -> None:
+    def _leave(self) -> None:
+        self.leaving = False
+        if len(self.flying) < IN_FLIGHT_MAX and self.queue:
+            queue = self.queue
+            taken = [queue.popleft() for _ in range(min(len(queue), BATCH_MAX))]
+            batch = [waiting for waiting in taken if not waiting.future.done()]
+            if batch:
+                self._send(batch)
+            if queue and len(self.flying) < IN_FLIGHT_MAX:
+                self.leaving = True
+                asyncio.get_running_loop().call_soon(self._leave)
+
+    def _send(self, batch: list[Waiting]) -> None:
         try:
-            if len(batch) == 1:
-                body, headers = batch[0].body, {CONTEXT_HEADER: batch[0].packed}
+            body, headers, suffix = self._message(batch)
+        except (TypeError, ValueError, msgspec.MsgspecError) as failure:
+            # A request that has no form at all must not fail its neighbours.
+            if len(batch) > 1:
+                for waiting in batch:
+                    self._send([waiting])
             else:
-                body = b"[" + b",".join([waiting.body for waiting in batch]) + b"]"
-                headers = {BATCH_HEADER: BATCH_MARK.join([waiting.packed for waiting in batch])}
-            deadline = max(waiting.deadline for waiting in batch)
-            answer = await self.caller.exchange(lane.call, body, deadline, headers)
-            _hand_out(lane.call, batch, answer)
+                self._fail(batch[0], failure)
+            return
+        if len(body) > BODY_MAX and len(batch) > 1:
+            self._send(batch[: len(batch) // 2])
+            self._send(batch[len(batch) // 2 :])
+            return
+        deadline = max([waiting.deadline for waiting in batch])
+        try:
+            answer = self.caller.send(self.call.subject, body, deadline, headers, suffix)
+        except NatsError as failure:
+            self._fail_all(batch, Unavailable(f"NATS does not take the call: {failure}"))
+            return
+        self.flying.append(batch)
+        answer.add_done_callback(lambda done: self._answered(batch, done))
+
+    def _message(self, batch: list[Waiting]) -> tuple[bytes, dict[str, str] | None, str]:
+        if len(batch) > 1:
+            body = encode([waiting.on_wire() for waiting in batch])
+            return body, {BATCH_HEADER: str(len(batch))}, ""
+        only = batch[0]
+        suffix = reply_suffix(only.deadline, only.correlation_id, only.traceparent)
+        if suffix is not None:
+            return encode(only.request), None, suffix
+        return encode([only.on_wire()]), {BATCH_HEADER: "1"}, ""
+
+    def _answered(self, batch: list[Waiting], answer: "asyncio.Future[Message]") -> None:
+        self.flying.remove(batch)
+        self._leave()
+        try:
+            message = answer.result()
+            if message.headers:
+                check_answer(message, self.call)
+            answers = self._answers(batch, message)
         except Exception as failure:  # noqa: BLE001  # every caller of the batch hears it
-            for waiting in batch:
-                if not waiting.future.done():
-                    waiting.future.set_exception(failure)
-        finally:
-            lane.in_flight -= 1
-            if lane.queue:
-                self._send(lane)
+            self._fail_all(batch, failure)
+            return
+        now, observe = time.perf_counter(), self.tally.observe
+        for waiting, answered in zip(batch, answers, strict=True):
+            future = waiting.future
+            if future.done():
+                continue
+            if answered.reply is not None:
+                observe("ok", now - waiting.began)
+                future.set_result(answered.reply)
+            elif answered.problem is not None:
+                self._fail(waiting, from_document(answered.problem, self.call.refuses))
+            else:
+                late = f"{self.call.subject} came too late to be served"
+                self._fail(waiting, TimedOut(late))
 
+    def _answers(self, batch: list[Waiting], message: "Message") -> list[Answered[Any]]:
+        """Return the answers of a batch, one for each; raises RemoteBug for another form."""
+        subject = self.call.subject
+        try:
+            # A call that travelled alone is answered with the plain reply.
+            if message.data[:1] == b"{" and len(batch) == 1:
+                return [Answered(decoder(self.call.reply).decode(message.data))]
+            answers = self.decode(message.data)
+        except msgspec.DecodeError as failure:
+            raise RemoteBug(f"{subject} answered a batch in another form: {failure}") from failure
+        if len(answers) != len(batch):
+            raise RemoteBug(f"{subject} answered {len(answers)} of {len(batch)} calls")
+        return answers
 
-def _hand_out(call: Call[Any, Any], batch: list[Waiting], answer: bytes) -> None:
-    if len(batch) == 1:
-        if not batch[0].future.done():
-            batch[0].future.set_result(answer)
-        return
-    try:
-        answers = decoder(list[Answered]).decode(answer)
-    except msgspec.DecodeError as failure:
-        raise RemoteBug(f"{call.subject} answered a batch in another form") from failure
-    if len(answers) != len(batch):
-        raise RemoteBug(f"{call.subject} answered {len(answers)} of {len(batch)} calls")
-    for waiting, answered in zip(batch, answers, strict=True):
-        if waiting.future.done():
-            continue
-        if answered.reply != NOTHING:
-            waiting.future.set_result(bytes(answered.reply))
-        elif answered.problem != NOTHING:
-            waiting.future.set_exception(from_problem(bytes(answered.problem), call.refuses))
-        else:
-            waiting.future.set_exception(TimedOut(f"{call.subject} came too late to be served"))
+    def _fail(self, waiting: Waiting, failure: Exception) -> None:
+        if not waiting.future.done():
+            self.tally.observe(name_of(failure), time.perf_counter() - waiting.began)
+            waiting.future.set_exception(failure)
+
+    def _fail_all(self, batch: list[Waiting], failure: Exception) -> None:
+        for waiting in batch:
+            self._fail(waiting, failure)

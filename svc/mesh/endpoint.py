@@ -6,31 +6,28 @@ full is answered 503 at once; on drain what is in flight is finished and nothing
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from prometheus_client import Counter
+from nats.errors import Error as NatsError
 
 from svc.mesh import metrics
+from svc.mesh.connection import Message
 from svc.mesh.context import Context
 from svc.mesh.contract import Call
-from svc.mesh.errors import Invalid, Overloaded, Refused, TimedOut, Unavailable, problem
+from svc.mesh.errors import Invalid, Overloaded, Refused, TimedOut, Unavailable, name_of, problem
 from svc.mesh.many import Many
 from svc.mesh.wire import (
     BATCH_HEADER,
-    BATCH_MARK,
-    Answered,
-    caller_of,
-    context_of,
-    decode_request,
+    Sender,
+    Sent,
     decoder,
     encode,
     error_reply,
-    unpack_context,
+    sender_of,
 )
 
 if TYPE_CHECKING:
@@ -66,22 +63,27 @@ class Endpoint:
         self.runtime = runtime
         self.call = call
         self.handler = handler
+        self.decode = decoder(call.request).decode
         self.stats = EndpointStats()
         taking_many = runtime.service.many_handlers.get(call.subject)
         self.many = Many(self, *taking_many) if taking_many else None
-        self.queue: asyncio.Queue[Msg] = asyncio.Queue(call.workers * QUEUE_PER_WORKER)
+        self.queue: deque[Message] = deque()
+        self.queue_max = call.workers * QUEUE_PER_WORKER
         self.workers: set[asyncio.Task[None]] = set()
+        self.idle: list[asyncio.Future[Message]] = []
         self.busy = 0
+        self.rest = asyncio.Event()
+        self.rest.set()
         self.running: dict[asyncio.Task[Any], float] = {}
         self.overdue: set[asyncio.Task[Any]] = set()
         self.sweeper: asyncio.TimerHandle | None = None
-        self.counters: dict[tuple[str, str], Counter] = {}
+        self.tallies: dict[str, metrics.Tally] = {}
         self.subscription: Subscription | None = None
 
     async def start(self) -> None:
         """Subscribe in the queue group of the service."""
-        self.subscription = await self.runtime.connection.subscribe(
-            self.call.subject, queue=self.runtime.service.name, cb=self._arrived
+        self.subscription = await self.runtime.connection.listen(
+            self.call.subject, self._arrived, queue=self.runtime.service.name
         )
 
     async def drain(self, grace_s: float) -> None:
@@ -90,83 +92,114 @@ class Endpoint:
             await self.subscription.drain()
         try:
             async with asyncio.timeout(grace_s):
-                await self.queue.join()
+                await self.rest.wait()
         except TimeoutError:
             self.runtime.log.warning("drain cut short", subject=self.call.subject, busy=self.busy)
         for worker in self.workers:
             worker.cancel()
         await asyncio.gather(*self.workers, return_exceptions=True)
 
-    async def _arrived(self, message: Msg) -> None:
+    def _arrived(self, message: Message) -> None:
+        """Give a message to a worker, let it wait, or answer at once that there is no room."""
         self.stats.requests += 1
-        try:
-            self.queue.put_nowait(message)
-        except asyncio.QueueFull:
+        while self.idle:
+            waiting = self.idle.pop()
+            if not waiting.done():
+                waiting.set_result(message)
+                self._taken()
+                return
+        if len(self.workers) < self.call.workers:
+            self._taken()
+            worker = asyncio.create_task(self._work(message))
+            self.workers.add(worker)
+            worker.add_done_callback(self.workers.discard)
+        elif len(self.queue) < self.queue_max:
+            self.queue.append(message)
+        else:
             self.stats.shed += 1
-            await self.refuse(message, Overloaded("the endpoint's queue is full; nothing was done"))
-            return
-        idle = len(self.workers) - self.busy
-        if self.queue.qsize() > idle and len(self.workers) < self.call.workers:
-            self.workers.add(asyncio.create_task(self._work()))
+            self.refuse(message, Overloaded("the endpoint's queue is full; nothing was done"))
 
-    async def _work(self) -> None:
+    def _taken(self) -> None:
+        self.busy += 1
+        self.rest.clear()
+
+    async def _work(self, message: Message) -> None:
+        """Serve one message after the other; a worker with nothing to do waits for the next."""
+        loop = asyncio.get_running_loop()
+        queue = self.queue
         while True:
-            message = await self.queue.get()
-            self.busy += 1
-            started = time.perf_counter_ns()
+            began = time.perf_counter_ns()
             try:
                 await self._serve(message)
+            except NatsError as failure:
+                # The answer cannot leave: the caller hears nothing and asks again.
+                self.runtime.log.warning("no answer", subject=self.call.subject, cause=str(failure))
+            except Exception as bug:
+                self.runtime.log.exception("cannot answer", subject=self.call.subject)
+                self.refuse(message, bug)
             finally:
-                self.stats.processing_ns += time.perf_counter_ns() - started
-                self.busy -= 1
-                self.queue.task_done()
+                self.stats.processing_ns += time.perf_counter_ns() - began
+                if not queue:
+                    self._done()
+            if queue:
+                message = queue.popleft()
+                continue
+            waiting: asyncio.Future[Message] = loop.create_future()
+            self.idle.append(waiting)
+            message = await waiting
 
-    async def _serve(self, message: Msg) -> None:
-        caller = caller_of(message)
-        packed = message.headers.get(BATCH_HEADER) if message.headers else None
+    def _done(self) -> None:
+        self.busy -= 1
+        if not self.busy:
+            self.rest.set()
+
+    async def _serve(self, message: Message) -> None:
+        sender = sender_of(message)
+        batch = message.headers is not None and BATCH_HEADER in message.headers
         if self.many is not None:
-            await self.many.serve(message, packed, caller)
+            await self.many.serve(message, sender, batch=batch)
             return
-        if packed is not None:
-            await self._serve_batch(message, packed.split(BATCH_MARK), caller)
+        if batch:
+            await self._serve_batch(message, sender.caller)
             return
-        answer = await self._answer(message.data, context_of(message), caller)
+        answer = await self._answer(message.data, sender)
         if answer is None or not message.reply:
             return
-        if isinstance(answer, bytes):
-            await self.runtime.connection.publish(message.reply, answer)
+        if isinstance(answer, Exception):
+            body, headers = error_reply(answer)
+            self.runtime.connection.send(message.reply, body, "", headers)
         else:
-            body, error_headers = error_reply(answer)
-            await self.runtime.connection.publish(message.reply, body, headers=error_headers)
+            self.runtime.connection.send(message.reply, encode(answer))
 
-    async def _serve_batch(self, message: Msg, packed: list[str], caller: str) -> None:
+    async def _serve_batch(self, message: Message, caller: str) -> None:
         """Serve calls that travelled together, side by side; each has an answer of its own."""
-        self.stats.requests += len(packed) - 1
         try:
-            bodies = decoder(list[msgspec.Raw]).decode(message.data)
+            sent = decoder(list[Sent[msgspec.Raw]]).decode(message.data)
         except msgspec.DecodeError as failure:
-            await self.refuse(message, Invalid(f"not a batch: {failure}"), caller)
+            self.refuse(message, Invalid(f"not a batch: {failure}"), caller)
             return
-        if len(bodies) != len(packed):
-            await self.refuse(message, Invalid("a batch needs a context for each call"), caller)
-            return
+        self.stats.requests += len(sent) - 1
         answers = await asyncio.gather(
             *(
-                self._answer(bytes(body), unpack_context(one), caller)
-                for body, one in zip(bodies, packed, strict=True)
+                self._answer(
+                    bytes(one.request),
+                    Sender(caller, one.deadline_ms / 1000, one.correlation_id, one.traceparent),
+                )
+                for one in sent
             )
         )
-        await self.runtime.connection.publish(message.reply, encode([answered(a) for a in answers]))
+        self.runtime.connection.send(message.reply, encode([on_wire(answer) for answer in answers]))
 
-    async def _answer(
-        self, body: bytes, sent: tuple[float | None, str, str], caller: str
-    ) -> bytes | Exception | None:
-        """Return the encoded reply of one call, its failure, or None when it came too late."""
-        deadline, correlation_id, traceparent = sent
+    async def _answer(self, body: bytes, sender: Sender) -> Any:
+        """Return the reply of one call, its failure, or None when it came too late.
+
+        One sweep looks after all deadlines: a timer per call costs as much as a small handler.
+        """
+        caller, deadline, correlation_id, traceparent = sender
+        now = time.time()
         if deadline is None:
-            deadline = time.time() + self.call.deadline_ms / 1000
-        left = deadline - time.time()
-        if left <= 0:
+            deadline = now + self.call.deadline_ms / 1000
+        if deadline <= now:
             self.stats.late += 1
             return None
         context = Context(
@@ -176,28 +209,6 @@ class Endpoint:
             correlation_id=correlation_id,
             traceparent=traceparent,
         )
-        try:
-            request = decode_request(self.call.request, body)
-            reply = await self._in_time(self.handler(request, context), deadline)
-            encoded = encode(reply)
-        except TimedOut as failure:
-            # What this service asked did not answer in time, but this service does: try again.
-            return self.failed(Unavailable(failure.detail), caller)
-        except (Refused, Unavailable) as failure:
-            return self.failed(failure, caller)
-        except TimeoutError as failure:
-            return self.failed(TimedOut(str(failure) or "a time-out while serving"), caller)
-        except Exception as failure:
-            context.log.exception("handler failed", subject=self.call.subject)
-            return self.failed(failure, caller)
-        self.count("ok", caller)
-        return encoded
-
-    async def _in_time(self, work: Awaitable[Any], deadline: float) -> Any:
-        """Return what the work returns; raises TimeoutError when it lasts beyond its deadline.
-
-        One sweep looks after all deadlines: a timer per call costs as much as a small handler.
-        """
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("endpoints work in tasks")
@@ -205,15 +216,33 @@ class Endpoint:
         if self.sweeper is None:
             self.sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         try:
-            return await work
+            reply = await self.handler(self.decode(body or b"{}"), context)
         except asyncio.CancelledError:
             if task not in self.overdue:
                 raise
             task.uncancel()
-            raise TimeoutError("the deadline passed while serving") from None
+            return self.failed(TimedOut("the deadline passed while serving"), caller)
+        except Exception as failure:  # noqa: BLE001  # whatever it is, the caller gets an answer
+            return self.failed(self._explained(failure, context), caller)
         finally:
             self.overdue.discard(task)
             del self.running[task]
+        self.count("ok", caller)
+        return reply
+
+    def _explained(self, failure: Exception, context: Context) -> Exception:
+        """Return the failure as the caller may hear it; log what is a bug."""
+        if isinstance(failure, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
+            return Invalid(str(failure))
+        if isinstance(failure, TimedOut):
+            # What this service asked did not answer in time, but this service does: try again.
+            return Unavailable(failure.detail)
+        if isinstance(failure, (Refused, Unavailable)):
+            return failure
+        if isinstance(failure, TimeoutError):
+            return TimedOut(str(failure) or "a time-out while serving")
+        context.log.error("handler failed", subject=self.call.subject, exc_info=failure)
+        return failure
 
     def _sweep(self) -> None:
         now = time.time()
@@ -226,33 +255,36 @@ class Endpoint:
 
     def failed(self, failure: Exception, caller: str) -> Exception:
         """Count a failure and return it."""
-        name = failure.name if isinstance(failure, (Refused, Unavailable)) else "internal"
+        name = name_of(failure)
         self.stats.errors += 1
         self.stats.last_error = name
         self.count(name, caller)
         return failure
 
-    async def refuse(self, message: Msg, failure: Exception, caller: str = "") -> None:
+    def refuse(self, message: Message, failure: Exception, caller: str = "") -> None:
         """Answer a whole message with a failure."""
         self.failed(failure, caller)
         if message.reply:
             body, headers = error_reply(failure)
-            await self.runtime.connection.publish(message.reply, body, headers=headers)
+            self.runtime.connection.send(message.reply, body, "", headers)
 
     def count(self, outcome: str, caller: str, calls: int = 1) -> None:
         """Count calls that ended alike."""
-        self.stats.outcomes[outcome] = self.stats.outcomes.get(outcome, 0) + calls
-        counter = self.counters.get((caller, outcome))
-        if counter is None:
-            labels = (self.call.service, self.call.verb, caller, outcome)
-            counter = self.counters[caller, outcome] = metrics.SERVED.labels(*labels)
-        counter.inc(calls)
+        outcomes = self.stats.outcomes
+        outcomes[outcome] = outcomes.get(outcome, 0) + calls
+        tally = self.tallies.get(caller)
+        if tally is None:
+            call = self.call
+            tally = self.tallies[caller] = metrics.tally(
+                metrics.SERVED, call.service, call.verb, caller
+            )
+        tally.count(outcome, calls)
 
 
-def answered(answer: bytes | Exception | None) -> Answered:
-    """Return one answer of a batch in its form on the wire."""
+def on_wire(answer: Any) -> tuple[Any, ...]:
+    """Return one answer of a batch in its form on the wire (wire.Answered)."""
     if answer is None:
-        return Answered()
-    if isinstance(answer, bytes):
-        return Answered(reply=msgspec.Raw(answer))
-    return Answered(problem=msgspec.Raw(encode(problem(answer))))
+        return ()
+    if isinstance(answer, Exception):
+        return None, problem(answer)
+    return (answer,)

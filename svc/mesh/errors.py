@@ -167,12 +167,22 @@ class RemoteBug(Exception):
     """The callee failed with a bug (`internal`, 500)."""
 
 
+def name_of(failure: BaseException) -> str:
+    """Return the name by which a failure is counted: its own, or `internal` for a bug."""
+    return failure.name if isinstance(failure, (Refused, Unavailable)) else "internal"
+
+
 def from_problem(body: bytes, refuses: tuple[type[Refused], ...]) -> Exception:
     """Turn an error reply's problem document back into the exception it was."""
     try:
         document = msgspec.json.decode(body, type=dict[str, object])
     except msgspec.DecodeError:
         return RemoteBug("the callee answered an error without a problem document")
+    return from_document(document, refuses)
+
+
+def from_document(document: dict[str, object], refuses: tuple[type[Refused], ...]) -> Exception:
+    """Turn a problem document back into the exception it was."""
     name = str(document.get("type", "")).removeprefix(PROBLEM_PREFIX)
     detail = str(document.get("detail", ""))
     if name == TimedOut.name:

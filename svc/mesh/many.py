@@ -5,26 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
-from nats.aio.msg import Msg
 
+from svc.mesh.connection import Message
 from svc.mesh.context import Context
 from svc.mesh.errors import Invalid, Refused, TimedOut, Unavailable, problem
-from svc.mesh.wire import (
-    BATCH_MARK,
-    Answered,
-    context_of,
-    decode_request,
-    decoder,
-    encode,
-    error_reply,
-    unpack_context,
-)
+from svc.mesh.wire import Sender, Sent, decode_request, decoder, encode, error_reply
 
 if TYPE_CHECKING:
     from svc.mesh.endpoint import Endpoint
     from svc.mesh.service import ManyHandler
 
-LATE = Answered()
+LATE = ()
+"""The answer, on the wire, to a call that came too late."""
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Many:
@@ -38,94 +31,91 @@ class Many:
         self.runtime = endpoint.runtime
         self.handler = handler
         self.request = request
-        self.decode = decoder(list[request]).decode
+        self.decode = decoder(list[Sent[request]]).decode
 
-    async def serve(self, message: Msg, batch: str | None, caller: str) -> None:
-        """Answer one message: a batch with a packed context for each call, or a call alone."""
-        if batch is None:
-            await self._serve_alone(message, caller)
-            return
-        packed = batch.split(BATCH_MARK)
-        self.endpoint.stats.requests += len(packed) - 1
+    async def serve(self, message: Message, sender: Sender, *, batch: bool) -> None:
+        """Answer one message: a batch with a context for each call, or a call alone."""
+        connection, caller = self.runtime.connection, sender.caller
         try:
-            bodies = self._decoded(message.data)
+            sent = self._batch(message.data) if batch else [self._alone(message.data, sender)]
         except Invalid as failure:
-            await self.endpoint.refuse(message, failure, caller)
+            self.endpoint.refuse(message, failure, caller)
             return
-        if len(bodies) != len(packed):
-            failure = Invalid("a batch needs a context for each call")
-            await self.endpoint.refuse(message, failure, caller)
+        self.endpoint.stats.requests += len(sent) - 1
+        answers = await self._answers(sent, caller)
+        if batch:
+            connection.send(message.reply, encode([on_wire(answer) for answer in answers]))
             return
-        answers = await self._answers(bodies, [unpack_context(one) for one in packed], caller)
-        await self.runtime.connection.publish(message.reply, encode([on_wire(a) for a in answers]))
-
-    async def _serve_alone(self, message: Msg, caller: str) -> None:
-        try:
-            body = decode_request(self.request, message.data)
-        except Invalid as failure:
-            await self.endpoint.refuse(message, failure, caller)
-            return
-        [answer] = await self._answers([body], [context_of(message)], caller)
+        [answer] = answers
         if answer is LATE or not message.reply:
             return
         if isinstance(answer, Exception):
             body, headers = error_reply(answer)
-            await self.runtime.connection.publish(message.reply, body, headers=headers)
+            connection.send(message.reply, body, "", headers)
         else:
-            await self.runtime.connection.publish(message.reply, encode(answer))
+            connection.send(message.reply, encode(answer))
 
-    def _decoded(self, data: bytes) -> list[Any]:
-        """Return the requests of a batch; where one is of another form, why, in its place."""
+    def _alone(self, data: bytes, sender: Sender) -> Sent[Any]:
+        deadline = sender.deadline or time.time() + self.endpoint.call.deadline_ms / 1000
+        request = decode_request(self.request, data)
+        return Sent(int(deadline * 1000), sender.correlation_id, sender.traceparent, request)
+
+    def _batch(self, data: bytes) -> list[Sent[Any]]:
+        """Return the calls of a batch; where a request is of another form, why, in its place."""
         try:
             return self.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             pass
         try:
-            bodies = decoder(list[msgspec.Raw]).decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as failure:
+            sent = decoder(list[Sent[msgspec.Raw]]).decode(data)
+        except UNREADABLE as failure:
             raise Invalid(f"not a batch: {failure}") from failure
-        requests: list[Any] = []
-        for body in bodies:
-            try:
-                requests.append(decode_request(self.request, bytes(body)))
-            except Invalid as failure:
-                requests.append(failure)
-        return requests
+        return [
+            Sent(one.deadline_ms, one.correlation_id, one.traceparent, self._request(one.request))
+            for one in sent
+        ]
 
-    async def _answers(
-        self, bodies: list[Any], sent: list[tuple[float | None, str, str]], caller: str
-    ) -> list[Any]:
+    def _request(self, body: msgspec.Raw) -> Any:
+        try:
+            return decode_request(self.request, bytes(body))
+        except Invalid as failure:
+            return failure
+
+    async def _answers(self, sent: list[Sent[Any]], caller: str) -> list[Any]:
         """Return for each call its reply, its failure, or LATE."""
-        answers: list[Any] = list(bodies)
-        requests: list[Any] = []
-        contexts: list[Context] = []
-        places: list[int] = []
-        now = time.time()
-        for place, (body, one) in enumerate(zip(bodies, sent, strict=True)):
-            deadline, correlation_id, traceparent = one
-            if deadline is None:
-                deadline = now + self.endpoint.call.deadline_ms / 1000
-            if deadline <= now:
-                self.endpoint.stats.late += 1
-                answers[place] = LATE
-            elif not isinstance(body, Invalid):
-                places.append(place)
-                requests.append(body)
-                contexts.append(
-                    Context(
-                        self.runtime,
-                        caller=caller,
-                        deadline=deadline,
-                        correlation_id=correlation_id,
-                        traceparent=traceparent,
-                    )
+        now_ms = time.time() * 1000
+        good = [
+            one for one in sent if one.deadline_ms > now_ms and type(one.request) is not Invalid
+        ]
+        answers: list[Any] = []
+        if good:
+            runtime = self.runtime
+            contexts = [
+                Context(
+                    runtime,
+                    caller=caller,
+                    deadline=one.deadline_ms / 1000,
+                    correlation_id=one.correlation_id,
+                    traceparent=one.traceparent,
                 )
-        if requests:
-            handled = await self._handled(requests, contexts)
-            for place, answer in zip(places, handled, strict=True):
-                answers[place] = answer
+                for one in good
+            ]
+            answers = await self._handled([one.request for one in good], contexts)
+        if len(good) < len(sent):
+            handled = iter(answers)
+            unserved = [self._unserved(one, now_ms) for one in sent]
+            answers = [next(handled) if why is None else why for why in unserved]
         self._count(answers, caller)
         return answers
+
+    def _unserved(self, one: Sent[Any], now_ms: float) -> Any:
+        """Return why a call was not given to the handler, None when it was."""
+        if type(one.request) is Invalid:
+            return one.request
+        if one.deadline_ms <= now_ms:
+            self.endpoint.stats.late += 1
+            return LATE
+        return None
 
     async def _handled(self, requests: list[Any], contexts: list[Context]) -> list[Any]:
         failure: Exception
@@ -153,7 +143,7 @@ class Many:
 
 
 def on_wire(answer: Any) -> Any:
-    """Return one answer of a batch in its form on the wire."""
+    """Return one answer of a batch in its form on the wire (wire.Answered)."""
     if isinstance(answer, Exception):
         return None, problem(answer)
-    return answer if answer is LATE else (answer, None)
+    return answer if answer is LATE else (answer,)

@@ -1,19 +1,24 @@
 """The outbox relay: publishes committed events, in order, each at least once and stored once.
 
-It runs right after each commit and sweeps once a second for what a crash left behind. An advisory
-lock makes the relays of several instances take turns, so the order of rows is the order in the
-stream; `Nats-Msg-Id` lets the stream drop what was sent twice.
+It runs right after each commit, soon again while commits go on, and once a second for what a crash
+left behind. An advisory lock makes the relays of several instances take turns, so the order of rows
+is the order in the stream; `Nats-Msg-Id` lets the stream drop what was sent twice. A round
+is three statements on a connection of its own: the lock, the rows, and both let go of again.
 """
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import msgspec
 from nats.errors import Error as NatsError
 
 from svc.mesh import metrics
-from svc.mesh.context import Context
+from svc.mesh.database import LOST
 from svc.mesh.errors import TimedOut, Unavailable
 
 if TYPE_CHECKING:
@@ -21,18 +26,43 @@ if TYPE_CHECKING:
 
 BATCH = 500
 """Rows of one round, and about as many events: a row may carry many."""
-AT_ONCE = 100
-"""Events on their way to the stream at once, so that the service gets its turns too."""
 BUSY_CALLS = 25
 """Calls answered since the last events left that make a service busy."""
-BUSY_AT_ONCE = 20
+BUSY_AT_ONCE = 50
 BUSY_PAUSE_S = 0.01
-"""A busy service answers first: at most 2,000 events a second leave meanwhile, …"""
+"""A busy service answers first: at most 5,000 events a second leave meanwhile, …"""
 BEHIND_S_MAX = 1.0
 """… until the oldest has waited so long; then events go as fast as they can."""
+ROUND_S = 0.005
+"""A round begins so long after the one before at the earliest: commits in between share it."""
+FEW = 4
+"""So many events are published one by one: a batch would cost more."""
 SWEEP_S = 1.0
 RELAY_LOCK = 7_201_001
 """The advisory lock of the relay, one per database."""
+KEPT_BYTES_MAX = 16 * 1024 * 1024
+"""How much of what was just committed is kept in memory until it has been published."""
+TAKE = """
+    SELECT position, event_id, subject, events,
+        extract(epoch FROM now() - created_at)::float8 AS waited
+    FROM (
+        SELECT *, sum(coalesce(events, 1)) OVER (ORDER BY position) AS total
+        FROM (SELECT * FROM mesh_outbox ORDER BY position LIMIT $1) AS ahead
+    ) AS taken
+    WHERE total - coalesce(events, 1) < $1 ORDER BY position
+"""
+READ = """
+    SELECT position, event_id, subject, body, events FROM mesh_outbox
+    WHERE position = ANY($1::bigint[])
+"""
+DROP = """
+    WITH dropped AS (DELETE FROM mesh_outbox WHERE position = ANY($1::bigint[]))
+    SELECT pg_advisory_unlock_all()
+"""
+
+
+Events = Sequence[tuple[str, bytes]]
+"""Ids and bodies of events of one kind, in order."""
 
 
 class Relay:
@@ -45,10 +75,23 @@ class Relay:
         self.stopping = False
         self.task: asyncio.Task[None] | None = None
         self.answered = 0
+        self.connection: Any = None
+        self.kept: dict[str, tuple[Events, int]] = {}
+        self.kept_bytes = 0
 
     def committed(self) -> None:
         """Say that there are new rows."""
         self.wake.set()
+
+    def keep(self, row_id: str, events: Events, size: int) -> None:
+        """Keep the events of a row that was just committed, so that nobody reads it back.
+
+        What finds no room is read from the outbox, as after a crash.
+        """
+        self.kept[row_id] = events, size
+        self.kept_bytes += size
+        while self.kept_bytes > KEPT_BYTES_MAX:
+            self._taken(next(iter(self.kept)))
 
     async def start(self) -> None:
         """Begin to sweep."""
@@ -70,58 +113,95 @@ class Relay:
         while True:
             stopping = self.stopping
             self.wake.clear()
+            began = time.monotonic()
             try:
                 while await self._publish_some():
                     pass
-            except (NatsError, Unavailable, TimedOut, TimeoutError, OSError) as failure:
-                metrics.OUTBOX_FAILURES.labels(self.runtime.service.name).inc()
-                self.runtime.log.warning(
-                    "outbox waits", cause=f"{type(failure).__name__}: {failure}"
-                )
+            except Exception as failure:  # noqa: BLE001  # whatever it was, the relay goes on
+                self._failed(failure)
                 if not stopping:
                     await asyncio.sleep(0.2)
-            except Exception:
-                # Whatever it was: a relay that ends here would publish nothing for ever.
-                metrics.OUTBOX_FAILURES.labels(self.runtime.service.name).inc()
-                self.runtime.log.exception("outbox failed")
-                if not stopping:
-                    await asyncio.sleep(SWEEP_S)
             if stopping:
+                await self._disconnect()
                 return
-            try:
-                async with asyncio.timeout(SWEEP_S):
-                    await self.wake.wait()
-            except TimeoutError:
+            if not await self._woken():
                 continue
+            await asyncio.sleep(max(0.0, began + ROUND_S - time.monotonic()))
+
+    async def _woken(self) -> bool:
+        """Wait for a commit, but not for ever: a crash may have left something behind."""
+        try:
+            async with asyncio.timeout(SWEEP_S):
+                return await self.wake.wait()
+        except TimeoutError:
+            return False
+
+    def _failed(self, failure: Exception) -> None:
+        """Tell of a round that failed: the next one takes the same rows again.
+
+        Whatever it was: a relay that ends here would publish nothing for ever.
+        """
+        if self.connection is not None:
+            self.connection.terminate()
+            self.connection = None
+        metrics.OUTBOX_FAILURES.labels(self.runtime.service.name).inc()
+        known = (NatsError, Unavailable, TimedOut, TimeoutError, OSError, *LOST)
+        if isinstance(failure, (*known, asyncpg.InterfaceError)):
+            self.runtime.log.warning("outbox waits", cause=f"{type(failure).__name__}: {failure}")
+        else:
+            self.runtime.log.error("outbox failed", exc_info=failure)
+
+    async def _disconnect(self) -> None:
+        if self.connection is not None:
+            await self.connection.close()
+            self.connection = None
 
     async def _publish_some(self) -> bool:
         """Publish some rows and delete them; returns whether there may be more."""
-        async with self.runtime.own_database().transaction(Context(self.runtime)) as tx:
-            if not await tx.fetchval("SELECT EXISTS (SELECT FROM mesh_outbox)"):
-                return False
-            await tx.execute("SELECT pg_advisory_xact_lock($1)", RELAY_LOCK)
-            rows = await tx.fetch(
-                "SELECT position, event_id, subject, body, events, now() - created_at AS waited"
-                " FROM (SELECT *, sum(coalesce(events, 1)) OVER (ORDER BY position) AS total FROM"
-                " (SELECT * FROM mesh_outbox ORDER BY position LIMIT $1) AS ahead) AS taken"
-                " WHERE total - coalesce(events, 1) < $1 ORDER BY position",
-                BATCH,
-            )
-            events = [event for row in rows for event in events_of(row)]
-            full = len(events) >= BATCH
-            patient = bool(rows) and rows[0]["waited"].total_seconds() < BEHIND_S_MAX
-            while events:
-                busy = patient and self._busy()
-                count = BUSY_AT_ONCE if busy else AT_ONCE
-                some, events = events[:count], events[count:]
-                await self._publish(some)
-                if busy:
-                    await asyncio.sleep(BUSY_PAUSE_S)
-            await tx.execute(
-                "DELETE FROM mesh_outbox WHERE position = ANY($1::bigint[])",
-                [row["position"] for row in rows],
-            )
+        if self.connection is None or self.connection.is_closed():
+            self.connection = await self.runtime.own_database().connection({})
+        await self.connection.fetchval("SELECT pg_advisory_lock($1)", RELAY_LOCK)
+        rows = await self.connection.fetch(TAKE, BATCH)
+        if not rows:
+            await self.connection.fetchval("SELECT pg_advisory_unlock_all()")
+            return False
+        events = await self._events(rows)
+        full = len(events) >= BATCH
+        patient = rows[0]["waited"] < BEHIND_S_MAX
+        while events:
+            busy = patient and self._busy()
+            count = BUSY_AT_ONCE if busy else BATCH
+            some, events = events[:count], events[count:]
+            await self._publish(some)
+            if busy:
+                await asyncio.sleep(BUSY_PAUSE_S)
+        await self.connection.fetch(DROP, [row["position"] for row in rows])
         return full
+
+    async def _events(self, rows: Sequence[Any]) -> list[tuple[str, bytes, str]]:
+        """Return subject, body and id of each event of these rows; bodies are read if need be."""
+        kept = [self._taken(str(row["event_id"])) for row in rows]
+        unread = [row["position"] for row, known in zip(rows, kept, strict=True) if known is None]
+        stored: dict[int, Any] = {}
+        if unread:
+            found = await self.connection.fetch(READ, unread)
+            stored = {row["position"]: row for row in found}
+        events: list[tuple[str, bytes, str]] = []
+        for row, known in zip(rows, kept, strict=True):
+            if known is None:
+                events += events_of(stored[row["position"]])
+            else:
+                subject = row["subject"]
+                events += [(subject, body, event_id) for event_id, body in known]
+        return events
+
+    def _taken(self, row_id: str) -> Events | None:
+        known = self.kept.pop(row_id, None)
+        if known is None:
+            return None
+        events, size = known
+        self.kept_bytes -= size
+        return events
 
     def _busy(self) -> bool:
         """Return whether the service has answered many calls since this was asked last."""
@@ -131,9 +211,20 @@ class Relay:
 
     async def _publish(self, events: list[tuple[str, bytes, str]]) -> None:
         """Publish events and wait until all are stored; each id makes a repetition harmless."""
-        await self.runtime.publish_all(events)
-        for subject, _, _ in events:
-            metrics.published(self.runtime.service.name, subject).inc()
+        runtime = self.runtime
+        for _, some in groupby(events, stream_of):
+            of_stream = list(some)
+            if len(of_stream) <= FEW:
+                await runtime.publish_all(of_stream)
+            else:
+                await runtime.ingest.publish(of_stream)
+        for subject, count in Counter(subject for subject, _, _ in events).items():
+            metrics.published(runtime.service.name, subject).inc(count)
+
+
+def stream_of(event: tuple[str, bytes, str]) -> str:
+    """Return the topic of an event, which is its stream."""
+    return event[0].partition(".")[0]
 
 
 def events_of(row: Any) -> Iterator[tuple[str, bytes, str]]:
@@ -141,5 +232,9 @@ def events_of(row: Any) -> Iterator[tuple[str, bytes, str]]:
     if row["events"] is None:
         yield row["subject"], row["body"], str(row["event_id"])
         return
-    for event_id, body in msgspec.msgpack.decode(row["body"], type=list[tuple[str, bytes]]):
-        yield row["subject"], body, event_id
+    subject = row["subject"]
+    for event_id, body in unpack(row["body"]):
+        yield subject, body, event_id
+
+
+unpack = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode

@@ -6,6 +6,7 @@ the same process and with the same listening sockets: who connects meanwhile wai
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -191,6 +192,10 @@ class Process:
                 runtime.log.error("the end failed", exc_info=outcome)
 
 
+YOUNG_MAX = 20_000
+"""New objects before garbage is looked for: a batch makes thousands that all go by themselves."""
+
+
 async def serve(services: list[Service], settings: Settings) -> dict[str, int] | None:
     """Run services until SIGTERM or SIGINT, then drain.
 
@@ -217,6 +222,10 @@ async def serve(services: list[Service], settings: Settings) -> dict[str, int] |
         await process.stop()
         return None
     starting.result()
+    # What the start made stays for good: no collection need look at it again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_MAX)
     loop.add_signal_handler(signal.SIGUSR2, begin_anew)
     await asyncio.wait([told, *process.tasks], return_when=asyncio.FIRST_COMPLETED)
     crashed = not ended.is_set()

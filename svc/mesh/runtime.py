@@ -6,20 +6,20 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError, SlowConsumerError
 
 from svc.mesh import log, metrics, tls
 from svc.mesh.cache import Cache
 from svc.mesh.caller import Caller
 from svc.mesh.clock import Clock, SystemClock, new_id
+from svc.mesh.connection import Connection, Message
 from svc.mesh.consumer import Consumer
 from svc.mesh.context import Context
 from svc.mesh.database import Database, undeclared
 from svc.mesh.discovery import Discovery, survey
 from svc.mesh.endpoint import Endpoint
 from svc.mesh.errors import Unavailable
+from svc.mesh.ingest import Ingest
 from svc.mesh.localizer import Localizer
 from svc.mesh.outbox import Relay
 from svc.mesh.service import Service
@@ -53,8 +53,9 @@ class Runtime:
         self.ready = False
         self.started_s = 0.0
         self.metadata: dict[str, str] = {}
-        self.connection: Client = Client()
+        self.connection = Connection()
         self.caller = Caller(self.connection, service.name, self.instance)
+        self.ingest = Ingest(self.connection, service.name, self.instance)
         self.localizer = Localizer(service.name, self.find_http)
         self.relay: Relay | None = None
         self.database: Database | None = None
@@ -137,6 +138,7 @@ class Runtime:
             raise Unavailable(f"{name} cannot reach NATS: {failure or type(failure)}") from failure
         gauge.set(1)
         await self.caller.start()
+        await self.ingest.start()
 
     async def _broker_error(self, failure: Exception) -> None:
         text = str(failure)
@@ -246,7 +248,7 @@ class Runtime:
         return checks
 
 
-def check_stored(subject: str, message: Msg) -> None:
+def check_stored(subject: str, message: Message) -> None:
     """Raise Unavailable unless a stream acknowledged what was published."""
     if message.headers and message.headers.get("Status") == "503":
         raise Unavailable(f"no stream takes {subject}: run `./just migrate`")

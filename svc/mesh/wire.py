@@ -1,34 +1,41 @@
-"""How calls look on the wire: the packed context header, errors as ADR-32 headers, codecs.
+"""How calls look on the wire: the context of a call, errors as ADR-32 headers, codecs.
 
 A body is the plain JSON of the declared type, so `nats req` works without any header. Every header
 costs as much as a small body, so what the mesh adds travels in the reply subject, which every call
-has anyway: `_INBOX.<caller>.<instance>.call.<token>.<deadline, unix ms>.<correlation id>`. What no
-subject can hold goes into one header, `Mesh-Context: <deadline>;<correlation id>;<traceparent>`.
-Coalesced calls travel as a JSON array of requests with one `Mesh-Batch` header, their contexts
-joined by `|`; the answer is an array of `[reply, problem]` pairs in the same order.
+has anyway: `_INBOX.<caller>.<instance>.call.<token>.<deadline, unix ms>.<correlation
+id>[.<traceparent>]`. An id from outside that no subject can hold goes into one header,
+`Mesh-Context: <deadline>;<correlation id>;<traceparent>`.
+Coalesced calls travel as one JSON array of `[deadline, correlation id, traceparent, request]`
+under the header `Mesh-Batch: <how many>`; the answer is an array of `[reply, problem]` pairs in the
+same order, `[]` for a call that came too late.
 """
 
 import re
 from functools import cache
-from typing import Any
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
-from nats.aio.msg import Msg
 
-from svc.mesh.errors import Invalid, Refused, Unavailable, problem
+from svc.mesh.connection import Message
+from svc.mesh.contract import Call
+from svc.mesh.errors import Invalid, Refused, Unavailable, from_problem, problem
 
 CONTEXT_HEADER = "Mesh-Context"
 BATCH_HEADER = "Mesh-Batch"
-BATCH_MARK = "|"
-NOTHING = msgspec.Raw(b"null")
+STATUS_HEADER = "Status"
+NO_RESPONDERS = "503"
 ERROR_HEADER = "Nats-Service-Error"
 ERROR_CODE_HEADER = "Nats-Service-Error-Code"
 INBOX_ROOT = "_INBOX"
-REPLY_TOKENS = 7
+REPLY_TOKENS = (7, 8)
 SUBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{0,128}")
+is_subject_id = SUBJECT_ID.fullmatch
 
 encode = msgspec.json.Encoder().encode
+
+BodyT = TypeVar("BodyT")
+ReplyT = TypeVar("ReplyT")
 
 
 @cache
@@ -45,11 +52,29 @@ def decode_request(kind: Any, body: bytes) -> Any:
         raise Invalid(str(failure)) from failure
 
 
-class Answered(msgspec.Struct, frozen=True, array_like=True):
+class Sent(msgspec.Struct, Generic[BodyT], frozen=True, array_like=True, gc=False):
+    """One call of a batch, with its own deadline in unix milliseconds."""
+
+    deadline_ms: int
+    correlation_id: Annotated[str, msgspec.Meta(max_length=128)]
+    traceparent: Annotated[str, msgspec.Meta(max_length=128)]
+    request: BodyT
+
+
+class Answered(msgspec.Struct, Generic[ReplyT], frozen=True, array_like=True):
     """One answer of a batch: the reply, or the problem, or neither when the call came too late."""
 
-    reply: msgspec.Raw = NOTHING
-    problem: msgspec.Raw = NOTHING
+    reply: ReplyT | None = None
+    problem: dict[str, object] | None = None
+
+
+class Sender(NamedTuple):
+    """Who asks, until when (unix seconds, None when nobody says), and for which piece of work."""
+
+    caller: str
+    deadline: float | None
+    correlation_id: str
+    traceparent: str
 
 
 def pack_context(deadline: float, correlation_id: str, traceparent: str) -> str:
@@ -59,6 +84,8 @@ def pack_context(deadline: float, correlation_id: str, traceparent: str) -> str:
     """
     if not SAFE_ID.fullmatch(correlation_id):
         correlation_id = ""
+    if not SAFE_ID.fullmatch(traceparent):
+        traceparent = ""
     return f"{int(deadline * 1000)};{correlation_id};{traceparent}"
 
 
@@ -67,39 +94,37 @@ def reply_suffix(deadline: float, correlation_id: str, traceparent: str) -> str 
 
     The deadline is in seconds of unix time.
     """
-    if traceparent or not SUBJECT_ID.fullmatch(correlation_id):
+    if not is_subject_id(correlation_id):
         return None
-    return f".{int(deadline * 1000)}.{correlation_id}"
+    if not traceparent:
+        return f".{int(deadline * 1000)}.{correlation_id}"
+    if not is_subject_id(traceparent):
+        return None
+    return f".{int(deadline * 1000)}.{correlation_id}.{traceparent}"
 
 
-def context_of(message: Msg) -> tuple[float | None, str, str]:
-    """Return (deadline in unix seconds or None, correlation id, traceparent) of a call.
+def caller_of(reply: str) -> str:
+    """Return who asked: the owner of the inbox that the answer goes to, empty when unknown."""
+    tokens = reply.split(".", 2)
+    return tokens[1] if len(tokens) > 1 and tokens[0] == INBOX_ROOT else ""
 
-    Foreign tools send neither form, and what is not ours says nothing.
+
+def sender_of(message: Message) -> Sender:
+    """Return what a call says of itself, in its reply subject or its header.
+
+    Foreign tools send neither, and what is not ours says nothing.
     """
     tokens = message.reply.split(".")
-    if len(tokens) == REPLY_TOKENS and tokens[-2].isdigit():
-        return int(tokens[-2]) / 1000, tokens[-1], ""
-    headers = message.headers
-    return unpack_context(headers.get(CONTEXT_HEADER, "")) if headers else (None, "", "")
-
-
-def unpack_context(packed: str) -> tuple[float | None, str, str]:
-    """Return (deadline in unix seconds or None, correlation id, traceparent) of a call.
-
-    Foreign tools send no header, and a header that is not ours says nothing.
-    """
+    caller = tokens[1] if len(tokens) > 1 and tokens[0] == INBOX_ROOT else ""
+    if len(tokens) in REPLY_TOKENS and tokens[5].isdigit():
+        traceparent = tokens[7] if len(tokens) > REPLY_TOKENS[0] else ""
+        return Sender(caller, int(tokens[5]) / 1000, tokens[6], traceparent)
+    packed = message.headers.get(CONTEXT_HEADER, "") if message.headers else ""
     deadline, _, rest = packed.partition(";")
-    correlation_id, _, traceparent = rest.partition(";")
     if not deadline.isdigit():
-        return None, "", ""
-    return int(deadline) / 1000, correlation_id, traceparent
-
-
-def caller_of(message: Msg) -> str:
-    """Return who asked: the owner of the inbox that the answer goes to."""
-    root, _, rest = message.reply.partition(".")
-    return rest.partition(".")[0] if root == INBOX_ROOT else ""
+        return Sender(caller, None, "", "")
+    correlation_id, _, traceparent = rest.partition(";")
+    return Sender(caller, int(deadline) / 1000, correlation_id, traceparent)
 
 
 def error_reply(failure: BaseException) -> tuple[bytes, dict[str, str]]:
@@ -108,3 +133,12 @@ def error_reply(failure: BaseException) -> tuple[bytes, dict[str, str]]:
     known = isinstance(failure, (Refused, Unavailable))
     name = failure.name if known else "internal"
     return encode(document), {ERROR_HEADER: name, ERROR_CODE_HEADER: str(document["status"])}
+
+
+def check_answer(message: Message, call: Call[Any, Any]) -> None:
+    """Raise what an answer refuses, or Unavailable when there was nobody to answer."""
+    headers = message.headers or {}
+    if headers.get(STATUS_HEADER) == NO_RESPONDERS:
+        raise Unavailable(f"{call.service} has no running instance")
+    if ERROR_HEADER in headers:
+        raise from_problem(message.data, call.refuses)

@@ -12,6 +12,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from svc.mesh import tls
+from svc.mesh.connection import Connection
 from svc.platform import keys
 from svc.platform.errors import PlatformError
 from svc.platform.installation import ROOT, Installation
@@ -54,15 +55,16 @@ async def apply(installation: Installation, say: Say = print, directory: Path = 
     )
 
 
-async def connect(installation: Installation, user: str) -> Client:
+async def connect(installation: Installation, user: str) -> Connection:
     """A connection to the installation's broker as one of its users, with that user's inbox."""
     seed = keys.seed_file(installation.run_dir, user)
 
     async def quiet(_: Exception) -> None:
         """The failure is raised below; nats-py would also print a traceback."""
 
+    connection = Connection()
     try:
-        return await nats.connect(
+        await connection.connect(
             installation["NATS_URL"],
             name=user,
             nkeys_seed=str(seed),
@@ -78,6 +80,7 @@ async def connect(installation: Installation, user: str) -> Client:
             f"{str(error) or type(error).__name__}. A server of your own needs the users that "
             f"stand in {installation.run_dir / 'nats' / 'server.conf'}"
         ) from error
+    return connection
 
 
 def _files(directory: Path) -> list[tuple[Path, dict[str, Any]]]:

@@ -7,10 +7,13 @@ import msgspec
 
 from svc.mesh.cache import Cache
 from svc.mesh.context import Context
-from svc.wallet.book import Money, Record, Wallet
+from svc.wallet.book import Money, Record
 from svc.wallet.contract import BALANCE_CHANGED, Balance, BalanceChanged
+from svc.wallet.store import Changed
 
 PUTS_AT_ONCE = 32
+GATHER_S = 0.02
+"""A balance that moves again meanwhile is put once."""
 PAUSE_S = 0.1
 """While many balances move, screens wait so that money does not: at most 320 writes a second."""
 
@@ -72,10 +75,10 @@ class Refresher:
         self.waiting: dict[str, tuple[str, Money, int]] = {}
         self.task: asyncio.Task[None] | None = None
 
-    def show(self, wallets: Iterable[Wallet]) -> None:
+    def show(self, changed: Iterable[Changed]) -> None:
         """Put the balances of these wallets soon; nobody waits for it."""
-        for wallet in wallets:
-            self.waiting[wallet.user_id] = wallet.currency, wallet.money, wallet.seq
+        for one in changed:
+            self.waiting[one.user_id] = one.currency, one.money, one.seq
         if self.waiting and self.task is None:
             self.task = asyncio.create_task(self._refresh())
             REFRESHING.add(self.task)
@@ -84,6 +87,7 @@ class Refresher:
     async def _refresh(self) -> None:
         try:
             while self.waiting:
+                await asyncio.sleep(GATHER_S)
                 count = min(len(self.waiting), PUTS_AT_ONCE)
                 some = [self.waiting.popitem() for _ in range(count)]
                 await asyncio.gather(

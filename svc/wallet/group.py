@@ -1,6 +1,7 @@
 """Group commit: what is asked while a batch commits is committed together with the next one.
 
-There is no timer. A lone call is written at once; under load batches grow by themselves. Operations
+There is no timer. A lone call is written at once; under load batches grow by themselves. While
+Postgres writes one batch the next is decided already, on what the first will have left. Operations
 keep the order in which they came, and each caller is answered only after the commit of its own.
 """
 
@@ -10,14 +11,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from msgspec import Struct
-
 from svc.mesh.context import Context
 from svc.mesh.errors import Unavailable
 from svc.wallet.announcements import Refresher
 from svc.wallet.ledger import Answer
 from svc.wallet.operations import Operation
-from svc.wallet.writer import Writer
+from svc.wallet.writer import Draft, Writer
 
 if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
@@ -26,22 +25,46 @@ BATCH_MAX = 512
 """Operations in one transaction; a request of more goes alone."""
 
 
-class Asked(Struct):
-    """Operations that were asked together, and who waits for their answers."""
+class Asked:
+    """Operations that were asked together, and who waits for their answers.
 
-    operations: Sequence[Operation]
-    contexts: Sequence[Context]
-    answers: asyncio.Future[list[Answer]]
+    `decided` are the answers that a draft has for them; `looked` says that the wallets they need
+    were asked for, so that one which is still unknown does not exist.
+    """
+
+    __slots__ = ("answers", "contexts", "decided", "looked", "operations")
+
+    def __init__(self, operations: Sequence[Operation], contexts: Sequence[Context]) -> None:
+        """Nobody has looked at them yet."""
+        self.operations = operations
+        self.contexts = contexts
+        self.answers: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        self.decided: list[Answer] = []
+        self.looked = False
+
+    def answer(self, answers: list[Answer]) -> None:
+        """Tell who waits."""
+        if not self.answers.done():
+            self.answers.set_result(answers)
+
+    def fail(self, failure: Exception) -> None:
+        """Tell who waits that it failed."""
+        if not self.answers.done():
+            self.answers.set_exception(failure)
 
 
 class Group:
-    """The queue before the writer of one running wallet."""
+    """The queue before the writer of one running wallet, and the batch that is being drafted."""
 
     def __init__(self, runtime: "Runtime") -> None:
         """Nothing waits."""
         self.writer = Writer(runtime, Refresher(runtime.own_cache()))
         self.log = runtime.log
         self.queue: deque[Asked] = deque()
+        self.draft = Draft()
+        self.drafted: list[Asked] = []
+        self.alone = False
+        self.looking: asyncio.Task[None] | None = None
         self.task: asyncio.Task[None] | None = None
 
     async def apply(
@@ -53,11 +76,12 @@ class Group:
         """
         if not operations:
             return []
-        answers: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
-        self.queue.append(Asked(operations, contexts, answers))
+        asked = Asked(operations, contexts)
+        self.queue.append(asked)
+        self._decide()
         if self.task is None:
             self.task = asyncio.create_task(self._work())
-        return await answers
+        return await asked.answers
 
     async def close(self) -> None:
         """Finish what was asked, then let go of the database."""
@@ -65,12 +89,93 @@ class Group:
             await asyncio.wait([self.task])
         await self.writer.close()
 
+    def _decide(self) -> None:
+        """Move what needs no reading from the queue into the draft, in order, while it fits."""
+        queue, writer, draft = self.queue, self.writer, self.draft
+        while queue and not self.alone:
+            asked = queue[0]
+            if draft.decided and len(draft.decided) + len(asked.operations) > BATCH_MAX:
+                return
+            if not writer.simple(asked.operations, draft):
+                self._look()
+                return
+            queue.popleft()
+            asked.decided = writer.decide(asked.operations, asked.contexts, draft)
+            self.drafted.append(asked)
+
+    def _look(self) -> None:
+        """Begin to read the wallets that nobody has asked for yet."""
+        unknown: set[str] = set()
+        if self.looking is None and self.writer.connection is not None:
+            for asked in self.queue:
+                if not asked.looked:
+                    asked.looked = True
+                    unknown |= self.writer.unknown(asked.operations)
+        if unknown:
+            self.looking = asyncio.create_task(self._read(unknown))
+
+    async def _read(self, users: set[str]) -> None:
+        try:
+            await self.writer.learn(users)
+        except Unavailable as failure:
+            # Whoever needs these wallets meets the same failure when its own turn comes.
+            self.log.warning("wallets could not be read", cause=str(failure))
+        finally:
+            self.looking = None
+        self._decide()
+
     async def _work(self) -> None:
         try:
-            while self.queue:
-                await self._commit(self._next())
+            while True:
+                if self.drafted:
+                    await self._write()
+                elif self.looking is not None:
+                    await asyncio.wait([self.looking])
+                elif self.queue:
+                    await self._go_alone()
+                else:
+                    return
         finally:
             self.task = None
+
+    async def _write(self) -> None:
+        """Write what is drafted; meanwhile the next draft begins."""
+        draft, asked = self.draft, self.drafted
+        self.draft, self.drafted = Draft(), []
+        self.writer.writing = draft
+        try:
+            written = await self.writer.write(draft)
+        except Exception as failure:  # noqa: BLE001  # whatever it is, who waits must hear of it
+            self._forget_draft()
+            for one in asked:
+                one.fail(failure)
+            return
+        finally:
+            self.writer.writing = None
+        if written:
+            for one in asked:
+                one.answer(one.decided)
+            self._decide()
+            return
+        # A belief was wrong, so what was decided after it falls with it: all of it anew, in order.
+        self._forget_draft()
+        self.queue.extendleft(reversed(asked))
+        await self._go_alone()
+
+    def _forget_draft(self) -> None:
+        """Undo what was decided on a batch that was not written; it is still waiting, in order."""
+        self.writer.forget(self.draft)
+        self.queue.extendleft(reversed(self.drafted))
+        self.draft, self.drafted = Draft(), []
+
+    async def _go_alone(self) -> None:
+        """Commit the next operations with all the reading they need; nothing is drafted then."""
+        self.alone = True
+        try:
+            await self._commit(self._next())
+        finally:
+            self.alone = False
+        self._decide()
 
     def _next(self) -> list[Asked]:
         """Take what waits, in order, up to BATCH_MAX operations."""
@@ -83,19 +188,16 @@ class Group:
         return batch
 
     async def _commit(self, batch: list[Asked]) -> None:
-        if len(batch) == 1:
-            operations, contexts = batch[0].operations, batch[0].contexts
-        else:
-            operations = [one for asked in batch for one in asked.operations]
-            contexts = [one for asked in batch for one in asked.contexts]
+        operations = [one for asked in batch for one in asked.operations]
+        contexts = [one for asked in batch for one in asked.contexts]
         try:
             answers = await self.writer.apply(operations, contexts)
         except Unavailable as failure:
             for asked in batch:
-                _fail(asked, failure)
+                asked.fail(failure)
         except Exception as failure:
             if len(batch) == 1:
-                _fail(batch[0], failure)
+                batch[0].fail(failure)
                 return
             # What the database cannot take at all must not fail its neighbours.
             self.log.exception("a batch failed: each of its requests goes alone")
@@ -105,14 +207,8 @@ class Group:
             start = 0
             for asked in batch:
                 end = start + len(asked.operations)
-                if not asked.answers.done():
-                    asked.answers.set_result(answers[start:end])
+                asked.answer(answers[start:end])
                 start = end
-
-
-def _fail(asked: Asked, failure: Exception) -> None:
-    if not asked.answers.done():
-        asked.answers.set_exception(failure)
 
 
 GROUPS: "WeakKeyDictionary[Runtime, Group]" = WeakKeyDictionary()

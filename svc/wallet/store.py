@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -20,12 +20,23 @@ TRANSFER = """id, verb, outcome, fingerprint, user_id, currency, kind, reference
 TRANSFER_WIDTH = 21
 
 
+class Changed(NamedTuple):
+    """A wallet that a batch moves: from which seq to which, and what it holds then."""
+
+    user_id: str
+    before: int
+    seq: int
+    currency: str
+    money: Money
+    last_id: str
+
+
 class Written(Struct, frozen=True, kw_only=True):
     """One batch as it is written: rows of transfers in the order of their ids, and what follows.
 
-    `seen` are the wallets on which the decisions rest, with the seq that was believed; `changed`
-    are (user, seq before, wallet now); `house` is the change of the house's accounts by currency
-    and name; `links` are (id, what, transfer id); `stakes` must not have been credited before.
+    `unmoved` are the wallets on which refusals rest, with the seq that was believed; `house` is
+    the change of the house's accounts by currency and name; `links` are (id, what, transfer id);
+    `stakes` must not have been credited before.
     """
 
     shard: int
@@ -34,8 +45,8 @@ class Written(Struct, frozen=True, kw_only=True):
     hash: bytes
     at: datetime
     rows: list[tuple[object, ...]]
-    seen: list[tuple[str, int]]
-    changed: list[tuple[str, int, Wallet]]
+    unmoved: list[tuple[str, int]]
+    changed: list[Changed]
     house: dict[tuple[str, str], int]
     links: list[tuple[str, str, str]]
     stakes: list[str]
@@ -131,17 +142,15 @@ async def write(connection: Any, batch: Written) -> None:
     Raises UniqueViolationError when an id was decided meanwhile, and PostgresError with sqlstate
     WL001 when a wallet is not as believed or WL002 when the shard belongs to another writer.
     """
-    seen, changed, links = batch.seen, batch.changed, batch.links
+    unmoved, changed, links = batch.unmoved, batch.changed, batch.links
     await connection.fetchval(
         WRITE,
         batch.shard, batch.no, batch.prev, batch.hash, batch.at,
-        array(user for user, _ in seen), array(seq for _, seq in seen),
-        array(user for user, _, _ in changed), array(before for _, before, _ in changed),
-        array(wallet.seq for _, _, wallet in changed),
-        array(wallet.money.cash for _, _, wallet in changed),
-        array(wallet.money.bonus for _, _, wallet in changed),
-        array(wallet.money.held for _, _, wallet in changed),
-        array(wallet.last_id for _, _, wallet in changed),
+        array([user for user, _ in unmoved]), array([seq for _, seq in unmoved]),
+        array([one.user_id for one in changed]), array([one.before for one in changed]),
+        array([one.seq for one in changed]), array([one.money.cash for one in changed]),
+        array([one.money.bonus for one in changed]), array([one.money.held for one in changed]),
+        array([one.last_id for one in changed]),
         [currency for currency, _ in batch.house], [name for _, name in batch.house],
         list(batch.house.values()),
         [link[0] for link in links], [link[1] for link in links], [link[2] for link in links],
@@ -161,14 +170,15 @@ def column_of(free: bool, values: Sequence[object]) -> object:
     return values if free else array(values)
 
 
-def array(values: Iterable[Any]) -> str:
+def array(values: Sequence[Any]) -> str:
     """Return an array in Postgres's text form, of ids, numbers and our own words.
 
     The driver's binary form looks at every element in Python: several times as expensive.
     """
-    values = list(values)
     if None in values:
         values = ["NULL" if one is None else one for one in values]
+    if not values or type(values[0]) is int:
+        return "{" + ",".join(map(str, values)) + "}"
     try:
         return "{" + ",".join(values) + "}"
     except TypeError:

@@ -9,6 +9,8 @@ by id, the own shard.
 
 from collections import deque
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -23,7 +25,7 @@ from svc.wallet.book import Book, Wallet
 from svc.wallet.concerned import Concerned
 from svc.wallet.contract import BALANCE_CHANGED
 from svc.wallet.ledger import Answer, Decided, decide
-from svc.wallet.operations import Credit, Operation
+from svc.wallet.operations import Credit, Deduct, Operation
 from svc.wallet.written import written
 
 if TYPE_CHECKING:
@@ -45,8 +47,12 @@ SETTINGS = {
     # What is answered is on disk, whatever the server's default says.
     "synchronous_commit": "on",
 }
+PLAIN = (Deduct, Credit)
+"""Operations that name their player themselves."""
 STALE = "WL001"
 NOT_OURS = "WL002"
+PLACES = "_order"
+"""How the indexes are called by which no place in a player's order is taken twice."""
 
 
 class Overtaken(Exception):
@@ -60,6 +66,40 @@ class WalletsMissing(Exception):
         """Keep whose wallets to open."""
         super().__init__()
         self.currency_of = currency_of
+
+
+@dataclass(slots=True)
+class Draft:
+    """A batch before it is written: what was decided, and on which wallets it rests.
+
+    `before` has the seq that each wallet had when it was first looked at.
+    """
+
+    book: Book = field(default_factory=lambda: Book({}))
+    before: dict[str, int] = field(default_factory=dict[str, int])
+    decided: list[Decided] = field(default_factory=list[Decided])
+    ids: set[str] = field(default_factory=set[str])
+    events: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+
+    def add(self, decided: list[Decided]) -> None:
+        """Take in what was decided on the draft's book."""
+        self.decided += decided
+        self.ids.update([record.transfer_id for record, _ in decided])
+        self.events += events_of(decided)
+
+    def unmoved(self) -> list[tuple[str, int]]:
+        """Return user and seq of the wallets that were looked at and left as they were."""
+        before = self.before
+        moved = {user for user, wallet in self.book.all_wallets() if wallet.seq != before[user]}
+        return [one for one in sorted(before.items()) if one[0] not in moved]
+
+    def stakes(self) -> list[str]:
+        """Return the bets' stakes: if one was credited before it came, it is decided otherwise."""
+        return [
+            record.transfer_id
+            for record, _ in self.decided
+            if record.kind == "bet" and record.verb == "deduct_balance"
+        ]
 
 
 class Writer:
@@ -77,6 +117,90 @@ class Writer:
         self.ids: set[str] = set()
         self.ids_in_order: deque[str] = deque()
         self.careful = 0
+        self.writing: Draft | None = None
+
+    def simple(self, operations: Sequence[Operation], draft: Draft) -> bool:
+        """Say whether operations can be decided on what is in memory: new ids, known wallets."""
+        if self.connection is None or self.careful:
+            return False
+        wallets, ids, drafted = self.wallets, self.ids, draft.ids
+        writing = self.writing.ids if self.writing else drafted
+        for operation in operations:
+            if not isinstance(operation, PLAIN) or operation.stake_transfer_id:
+                return False
+            if operation.user_id not in wallets:
+                return False
+            transfer_id = operation.transfer_id
+            if transfer_id in ids or transfer_id in drafted or transfer_id in writing:
+                return False
+        return len(operations) == 1 or len({one.transfer_id for one in operations}) == len(
+            operations
+        )
+
+    def decide(
+        self, operations: Sequence[Operation], contexts: Sequence[Context], draft: Draft
+    ) -> list[Answer]:
+        """Decide simple operations into a draft; the answers are true once it is written."""
+        known, before = draft.book.wallets, draft.before
+        for operation in operations:
+            if not isinstance(operation, PLAIN):
+                raise TypeError("only simple operations are drafted")
+            user = operation.user_id
+            if user not in before:
+                wallet = known[user] = self.wallets[user]
+                before[user] = wallet.seq
+        answers, decided = decide(operations, contexts, draft.book)
+        draft.add(decided)
+        return answers
+
+    def unknown(self, operations: Sequence[Operation]) -> set[str]:
+        """Return the users whose wallets simple operations would need, and nobody has read."""
+        return {
+            operation.user_id
+            for operation in operations
+            if isinstance(operation, PLAIN) and operation.user_id not in self.wallets
+        }
+
+    async def learn(self, users: Collection[str]) -> None:
+        """Read the wallets of these users, beside what is being written, none of which is theirs.
+
+        Raises Unavailable when the database is out of reach.
+        """
+        try:
+            async with self.runtime.own_database().pool.acquire(timeout=5) as connection:
+                found = await store.wallets(connection, users)
+        except (*LOST, asyncpg.InterfaceError) as failure:
+            raise Unavailable(f"wallets cannot be read: {type(failure).__name__}") from failure
+        self._make_room()
+        for user, wallet in found.items():
+            self.wallets.setdefault(user, wallet)
+
+    def forget(self, draft: Draft) -> None:
+        """Believe nothing any more of the wallets that a draft has moved."""
+        for user in draft.before:
+            self.wallets.pop(user, None)
+
+    async def write(self, draft: Draft) -> bool:
+        """Write a draft; False when it must be decided anew, because the ledger is not as believed.
+
+        It is committed when this returns True. Raises Unavailable when the outcome is unknown.
+        """
+        try:
+            batch = await self._write(draft, draft.stakes())
+        except (*LOST, asyncpg.InterfaceError) as failure:
+            self.drop()
+            raise Unavailable(f"the ledger could not commit: {type(failure).__name__}") from failure
+        except asyncpg.PostgresError as failure:
+            if failure.sqlstate == NOT_OURS:
+                self.drop()
+            self._may_try_again(failure)
+            self.forget(draft)
+            return False
+        except BaseException:
+            self.drop()
+            raise
+        self._committed(batch, draft)
+        return True
 
     async def apply(
         self, operations: Sequence[Operation], contexts: Sequence[Context]
@@ -134,24 +258,31 @@ class Writer:
                 if not careful:
                     return await self._hopeful(operations, contexts, concerned, opened)
                 async with self.connection.transaction():
-                    answers, after = await self._locked(operations, contexts, opened)
-                self._committed(*after)
+                    answers, batch, draft = await self._locked(operations, contexts, opened)
+                self._committed(batch, draft)
             except WalletsMissing as missing:
                 opened |= missing.currency_of
                 await store.open_wallets(self.connection, opened, self.runtime.clock.now())
-            except (Overtaken, asyncpg.UniqueViolationError):
+            except Overtaken:
                 careful = True
             except asyncpg.PostgresError as failure:
-                if failure.sqlstate == NOT_OURS:
-                    raise Unavailable("another writer took this shard of the ledger") from failure
-                if failure.sqlstate != STALE:
+                if not self._may_try_again(failure):
                     raise
-                careful, self.careful = True, CAREFUL_BATCHES
+                careful = True
             else:
                 return answers
             for user in concerned.users:
                 self.wallets.pop(user, None)
         raise Unavailable("others are using the same transfer ids")
+
+    def _may_try_again(self, failure: asyncpg.PostgresError) -> bool:
+        """Say whether a belief was wrong; raises Unavailable when the shard is not ours."""
+        if failure.sqlstate == NOT_OURS:
+            raise Unavailable("another writer took this shard of the ledger") from failure
+        if is_stale(failure):
+            self.careful = CAREFUL_BATCHES
+            return True
+        return isinstance(failure, asyncpg.UniqueViolationError)
 
     async def _hopeful(
         self,
@@ -169,25 +300,18 @@ class Writer:
         # in between, so neither had what was read about its transfers.
         asked = (self.ids & concerned.ids) | concerned.stakes
         records = await store.transfers(self.connection, asked, ()) if asked else ()
-        book = self._book(operations, wallets, concerned.users, opened)
-        book.add(records)
-        before = {user: wallet.seq for user, wallet in book.all_wallets()}
-        answers, decided = decide(operations, contexts, book)
+        draft = self._draft(operations, wallets, concerned.users, opened)
+        draft.book.add(records)
+        answers, decided = decide(operations, contexts, draft.book)
+        draft.add(decided)
         if decided:
-            stakes = [
-                record.transfer_id
-                for record, _ in decided
-                if record.kind == "bet"
-                and record.verb == "deduct_balance"
-                and record.transfer_id not in asked
-            ]
-            batch = await self._write(decided, book, before, sorted(before.items()), stakes)
-            self._committed(batch, decided, book)
+            stakes = [stake for stake in draft.stakes() if stake not in asked]
+            self._committed(await self._write(draft, stakes), draft)
         return answers
 
     async def _locked(
         self, operations: Sequence[Operation], contexts: Sequence[Context], opened: Collection[str]
-    ) -> tuple[list[Answer], tuple[store.Written | None, list[Decided], Book]]:
+    ) -> tuple[list[Answer], store.Written | None, Draft]:
         """Lock the players concerned, read what the rules need to know, decide and write."""
         concerned = Concerned.by(operations)
         if concerned.refers:
@@ -197,21 +321,20 @@ class Writer:
         records = await store.transfers(self.connection, concerned.ids, concerned.holds)
         if concerned.refers and concerned.follow(records):
             raise Overtaken
-        book = self._book(operations, wallets, concerned.users, opened)
-        book.add(records)
-        before = {user: wallet.seq for user, wallet in book.all_wallets()}
-        answers, decided = decide(operations, contexts, book)
-        batch = await self._write(decided, book, before, [], []) if decided else None
-        return answers, (batch, decided, book)
+        draft = self._draft(operations, wallets, concerned.users, opened)
+        draft.book.add(records)
+        answers, decided = decide(operations, contexts, draft.book)
+        draft.add(decided)
+        return answers, await self._write(draft, []) if decided else None, draft
 
-    def _book(
+    def _draft(
         self,
         operations: Sequence[Operation],
         wallets: dict[str, Wallet],
         users: Collection[str],
         opened: Collection[str],
-    ) -> Book:
-        """Return a book of these users' wallets.
+    ) -> Draft:
+        """Return a draft on these users' wallets.
 
         Wallets that were `opened` for these operations are seen from the first credit on.
         """
@@ -223,45 +346,50 @@ class Writer:
                     missing.setdefault(operation.user_id, operation.currency)
             if missing:
                 raise WalletsMissing(missing)
+        before = {user: wallet.seq for user, wallet in known.items()}
         # One that has moved already was opened by others: operations before the credit see it.
         unseen = [user for user in opened if user in known and not known[user].seq]
-        return Book(known, {user: known.pop(user) for user in unseen})
+        return Draft(Book(known, {user: known.pop(user) for user in unseen}), before)
 
-    async def _write(
-        self,
-        decided: list[Decided],
-        book: Book,
-        before: dict[str, int],
-        seen: list[tuple[str, int]],
-        stakes: list[str],
-    ) -> store.Written:
-        rows = sorted(store.values(record) for record, _ in decided)
+    async def _write(self, draft: Draft, stakes: list[str]) -> store.Written:
+        rows = sorted([store.values(record) for record, _ in draft.decided])
         at = self.runtime.clock.now()
         no = self.no + 1
-        events = events_of(decided)
         batch = written(
             shard=self.shard, no=no, prev=self.hash,
-            hash=chain.hash_of(self.shard, no, at, self.hash, rows), at=at, rows=rows, seen=seen,
-            wallets=book.wallets, before=before, decided=decided, stakes=stakes,
-            event_id=new_id(), subject=BALANCE_CHANGED.subject, body=packed(events),
-            events=len(events),
+            hash=chain.hash_of(self.shard, no, at, self.hash, rows), at=at, rows=rows,
+            unmoved=draft.unmoved(), wallets=draft.book.wallets, before=draft.before,
+            decided=draft.decided, stakes=stakes, event_id=new_id(),
+            subject=BALANCE_CHANGED.subject, body=packed(draft.events), events=len(draft.events),
         )  # fmt: skip
         await store.write(self.connection, batch)
         return batch
 
-    def _committed(self, batch: store.Written | None, decided: list[Decided], book: Book) -> None:
+    def _committed(self, batch: store.Written | None, draft: Draft) -> None:
         """Take in what is on disk now, and tell of it."""
         if batch is None:
             return
         self.no, self.hash = batch.no, batch.hash
-        if len(self.wallets) > WALLETS_KEPT:
-            self.wallets.clear()
-        self.wallets.update(book.wallets)
-        ids = [record.transfer_id for record, _ in decided]
-        self.ids.update(ids)
-        self.ids_in_order.extend(ids)
+        self.wallets.update(draft.book.wallets)
+        self._make_room()
+        self.ids |= draft.ids
+        self.ids_in_order.extend(draft.ids)
         while len(self.ids_in_order) > IDS_KEPT:
             self.ids.discard(self.ids_in_order.popleft())
-        if batch.events:
-            self.runtime.own_database().on_commit()
-        self.refresher.show(wallet for _, _, wallet in batch.changed)
+        if batch.events and self.runtime.relay is not None:
+            self.runtime.relay.keep(batch.event_id, draft.events, len(batch.body))
+            self.runtime.relay.committed()
+        self.refresher.show(batch.changed)
+
+    def _make_room(self) -> None:
+        """Forget the wallets that came first; the next use reads what is committed by then."""
+        surplus = len(self.wallets) - WALLETS_KEPT
+        if surplus > 0 and self.writing is None:
+            for user in list(islice(self.wallets, surplus + WALLETS_KEPT // 10)):
+                del self.wallets[user]
+
+
+def is_stale(failure: asyncpg.PostgresError) -> bool:
+    """Say whether a wallet was not as believed: its place in the order was taken by others."""
+    constraint = getattr(failure, "constraint_name", None) or ""
+    return failure.sqlstate == STALE or constraint.endswith(PLACES)

@@ -5,7 +5,7 @@ from typing import Any
 from svc.wallet.book import Record, Wallet
 from svc.wallet.ledger import Decided
 from svc.wallet.rules import HOUSE_OF
-from svc.wallet.store import Written
+from svc.wallet.store import Changed, Written
 
 House = dict[tuple[str, str], int]
 
@@ -25,7 +25,7 @@ def written(
             if record.hold_id or record.stake_id or record.original_id:
                 links += links_of(record)
     changed = [
-        (user, before[user], wallet)
+        Changed(user, before[user], wallet.seq, wallet.currency, wallet.money, wallet.last_id or "")
         for user, wallet in sorted(wallets.items())
         if wallet.seq != before[user]
     ]

@@ -86,9 +86,9 @@ async def test_an_id_that_no_header_may_hold_is_left_out(pair: Pair) -> None:
     assert (await context.call(MANY, Ask(text="safe"))).text == "safe"
 
 
-@pytest.mark.parametrize("body", [b"{}", b"[]", b"[1", b'[{"text":"a"}]'])
+@pytest.mark.parametrize("body", [b"{}", b"[1]", b"[[1", b'[{"text":"a"}]', b'[["a","","",{}]]'])
 async def test_a_batch_of_another_form_is_refused(pair: Pair, body: bytes) -> None:
-    headers = {"Mesh-Batch": ";;|;;"}
+    headers = {"Mesh-Batch": "1"}
 
     with pytest.raises(Invalid):
         await pair.asking.caller.exchange(MANY, body, time.time() + 10, headers)

@@ -31,7 +31,7 @@ async def test_a_relay_whose_connection_is_lost_goes_on_publishing(pair: Pair) -
             return bool(
                 await holder.fetchval(
                     """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                       WHERE wait_event = 'advisory' AND query LIKE '%pg_advisory_xact_lock%'"""
+                       WHERE wait_event = 'advisory' AND query LIKE '%pg_advisory_lock%'"""
                 )
             )
 

@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack
 from typing import TypeVar
 
 import msgspec
-from nats.aio.client import Client
 
 from svc import catalogue
 from svc.mesh.caller import Caller
 from svc.mesh.clock import SystemClock, new_id
+from svc.mesh.connection import Connection
 from svc.mesh.context import Context
 from svc.mesh.contract import Call, Event
 from svc.mesh.envelope import CloudEvent
@@ -29,12 +29,12 @@ HEARD_WITHIN_S = 15.0
 class Operator:
     """The operator on NATS: calls anything, reads every topic; publishes as the owner would."""
 
-    def __init__(self, platform: Platform, connection: Client) -> None:
+    def __init__(self, platform: Platform, connection: Connection) -> None:
         """Keep the operator's connection."""
         self.platform = platform
         self.connection = connection
         self.caller = Caller(connection, "operator", new_id().replace("-", ""))
-        self.publishers: dict[str, Client] = {}
+        self.publishers: dict[str, Connection] = {}
         self.stack = AsyncExitStack()
 
     async def call(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-from nats.aio.client import Client
 
+from svc.mesh.connection import Connection
 from svc.platform import streams, up
 from svc.platform.installation import ROOT, Installation, prepare
 from svc.platform.ports import free_ports
@@ -42,7 +42,7 @@ class Platform:
         return self.run_dir / "nats" / f"{user}.nk"
 
     @asynccontextmanager
-    async def nats(self, user: str = "operator") -> AsyncGenerator[Client]:
+    async def nats(self, user: str = "operator") -> AsyncGenerator[Connection]:
         """A connection to the broker with that user's own rights and inbox."""
         client = await streams.connect(self.installation, user)
         try:
