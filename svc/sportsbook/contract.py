@@ -281,7 +281,8 @@ PLACE_BET = Call(
         OddsChanged, MarketClosed, LimitExceeded, SelfExcluded, BetRefused, CurrencyMismatch,
         FreeBetUnusable, NotFound, Conflict, IdempotencyMismatch,
     ),
-    idempotent=True, deadline_ms=3_000,
+    # Many wait at once: for the delay of live bets, and to be written together.
+    idempotent=True, deadline_ms=3_000, workers=1_024,
     route=Route(
         method="POST", path="/v1/bets", status=201, tag="sportsbook", from_token=("user_id",),
         idempotent=True,

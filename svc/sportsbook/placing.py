@@ -56,7 +56,7 @@ from svc.wallet import contract as wallet
 if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
 
-SWEEP_BATCH = 50
+SWEEP_BATCH = 500
 GIVEN_UP = "the bet waited too long for the wallet and was given up; no money moved"
 
 
@@ -134,20 +134,31 @@ async def sweep(context: Context) -> None:
     now = context.now()
     async with context.transaction() as tx:
         waiting = await store_bets.pending(tx, now - house.PENDING_RETRY, SWEEP_BATCH)
-    for bet in waiting:
-        try:
-            if bet.placed_at < now - house.PENDING_GIVEN_UP or bet.expired_at is not None:
-                await _give_up(bet, context)
-            elif bet.recheck_at is None or bet.recheck_at <= now:
-                await finish(bet, context)
-        except Refused as refusal:
-            context.log.info("pending bet rejected", bet_id=bet.bet_id, reason=refusal.name)
-        except Unavailable:
-            context.log.warning("the wallet is away, pending bets wait", waiting=len(waiting))
-            return
-        except Exception:
-            # A bet that cannot be finished must not keep those behind it waiting.
-            context.log.exception("a pending bet cannot be finished", bet_id=bet.bet_id)
+    try:
+        for bet in waiting[:1]:  # while the wallet is away, one attempt says so
+            await _swept(bet, context)
+        async with asyncio.TaskGroup() as group:
+            for bet in waiting[1:]:
+                group.create_task(_swept(bet, context))
+    except* Unavailable:
+        context.log.warning("the wallet is away, pending bets wait", waiting=len(waiting))
+
+
+async def _swept(bet: BetRow, context: Context) -> None:
+    """Finish a bet, or give it up; raises Unavailable while the wallet is away."""
+    now = context.now()
+    try:
+        if bet.placed_at < now - house.PENDING_GIVEN_UP or bet.expired_at is not None:
+            await _give_up(bet, context)
+        elif bet.recheck_at is None or bet.recheck_at <= now:
+            await finish(bet, context)
+    except Refused as refusal:
+        context.log.info("pending bet rejected", bet_id=bet.bet_id, reason=refusal.name)
+    except Unavailable:
+        raise
+    except Exception:
+        # A bet that cannot be finished must not keep those behind it waiting.
+        context.log.exception("a pending bet cannot be finished", bet_id=bet.bet_id)
 
 
 def stored_refusal(bet: BetRow) -> Refused:
