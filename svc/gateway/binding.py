@@ -7,6 +7,8 @@ document can't say anything else than what is checked.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, Union, cast, get_args, get_origin
 
@@ -110,10 +112,25 @@ def decode_query(form: Form, pairs: Iterable[tuple[str, str]]) -> Struct:
         if name in values:
             raise Invalid(f"{name} is given twice", field=name)
         values[name] = value
+    for name, kind in _instants(form.sent).items():
+        try:
+            msgspec.convert(values.get(name, "2026-01-01T00:00:00Z"), kind)
+        except msgspec.ValidationError as failure:
+            raise Invalid(f"{name}: {failure}", field=name) from failure
     try:
         return msgspec.convert(values, form.sent, strict=False)
     except msgspec.ValidationError as failure:
         raise _invalid(str(failure)) from failure
+
+
+@lru_cache
+def _instants(sent: type[Struct]) -> dict[str, Any]:
+    """Return the fields that are instants: read laxly, a bare number would pass for one."""
+    return {
+        field.name: field.type
+        for field in msgspec.structs.fields(sent)
+        if datetime in (field.type, *get_args(field.type))
+    }
 
 
 def decode_path(form: Form, texts: Mapping[str, str]) -> dict[str, Any]:

@@ -375,7 +375,7 @@ REVOKE_API_KEY = Call(
 )  # fmt: skip
 ROTATE_KEYS = Call(
     "rpc.identity.v1.rotate_keys", RotateKeys, KeysRotated, "An admin changes the signing key.",
-    refuses=(Forbidden,),
+    refuses=(Forbidden, Conflict),
     route=Route(
         method="POST", path="/v1/admin/signing-keys", role="admin", status=201, tag="admin",
         from_token=("actor_id",),
