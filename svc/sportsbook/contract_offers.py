@@ -118,8 +118,8 @@ class Deduction(Request, frozen=True, kw_only=True):
     market_id: Annotated[int, Meta(ge=0, le=1_000_000)]
     specifiers: Annotated[str, Meta(max_length=255, pattern=NO_ZERO)] = ""
     percent: Annotated[int, Meta(ge=1, le=90)]
-    from_at: datetime
-    until_at: datetime
+    from_at: Annotated[datetime, Meta(tz=True)]
+    until_at: Annotated[datetime, Meta(tz=True)]
 
 
 QUOTE_CASH_OUT = Call(

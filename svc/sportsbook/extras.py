@@ -1,9 +1,10 @@
 """What staff adds to bets: free bets for players, and deductions after a withdrawal (Rule 4)."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from svc.mesh.context import Context
+from svc.mesh.errors import Invalid
 from svc.sportsbook import settling, store_deductions, store_exposure
 from svc.sportsbook.contract_offers import (
     Deduction,
@@ -13,6 +14,9 @@ from svc.sportsbook.contract_offers import (
     GrantFreeBet,
 )
 from svc.sportsbook.uof import normal_specifiers
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+AHEAD = timedelta(days=1)
 
 
 async def grant_free_bet(request: GrantFreeBet, context: Context) -> FreeBet:
@@ -49,8 +53,11 @@ def _shown(free: store_exposure.FreeBet) -> FreeBet:
 async def deduct(request: Deduction, context: Context) -> None:
     """Deduct from the winnings of bets struck before a withdrawal; paid ones are put right.
 
-    Source: Rule 4 of Tattersalls' Committee, as the odds of the withdrawn one said.
+    Source: Rule 4 of Tattersalls' Committee, as the odds of the withdrawn one said. Raises Invalid
+    for a window that is none.
     """
+    if not EARLIEST <= request.from_at < request.until_at <= context.now() + AHEAD:
+        raise Invalid("the window begins before it ends, in our time - at `$.from_at`")
     ordered = store_deductions.Deduction(
         event_id=request.event_id,
         market_id=request.market_id,
