@@ -33,7 +33,7 @@ BUSY_PAUSE_S = 0.01
 """A busy service answers first: at most 5,000 events a second leave meanwhile, …"""
 BEHIND_S_MAX = 1.0
 """… until the oldest has waited so long; then events go as fast as they can."""
-ROUND_S = 0.005
+ROUND_S = 0.01
 """A round begins so long after the one before at the earliest: commits in between share it."""
 FEW = 4
 """So many events are published one by one: a batch would cost more."""

@@ -5,9 +5,9 @@ from svc.gaming import contract as gaming
 from svc.identity import contract as identity
 from svc.marketing import contract as marketing
 from svc.mesh.context import Context
-from svc.mesh.database import Tx
+from svc.mesh.database import LOST, Tx
 from svc.mesh.envelope import CloudEvent
-from svc.mesh.errors import Invalid, Refused, problem
+from svc.mesh.errors import Invalid, Refused, Unavailable, problem
 from svc.mesh.service import Hear, Service
 from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
@@ -340,6 +340,15 @@ async def ask_for_jobs(context: Context) -> None:
     job = scheduler.JobRequested(service="wallet", name=AUDIT_JOB, cron="0 0 * * * *")
     async with context.transaction() as tx:
         await tx.publish(scheduler.JOB_REQUESTED, job, subject=f"wallet.{AUDIT_JOB}")
+
+
+@wallet.on_start
+async def begin_to_write(context: Context) -> None:
+    """Be ready before the first call; without a database the first call tries again."""
+    try:
+        await group_of(context).writer.connect()
+    except (Unavailable, *LOST) as failure:
+        context.log.warning("the ledger cannot be written yet", cause=str(failure))
 
 
 @wallet.on_stop

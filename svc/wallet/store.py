@@ -82,6 +82,14 @@ async def wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
     return {str(row["user_id"]): _wallet(row) for row in rows}
 
 
+async def some_wallets(connection: Any, count: int) -> dict[str, Wallet]:
+    """Return any so many wallets, by user id."""
+    rows = await connection.fetch(
+        "SELECT user_id, currency, cash, bonus, held, seq, last_id FROM wallet LIMIT $1", count
+    )
+    return {str(row["user_id"]): _wallet(row) for row in rows}
+
+
 async def lock_wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
     """Lock the wallets of these users and return them by user id.
 

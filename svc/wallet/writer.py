@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 ATTEMPTS_MAX = 6
 """How often a batch is decided anew because others decided on the same wallets or ids meanwhile."""
 WALLETS_KEPT = 200_000
+WALLETS_WARM = 50_000
+"""Wallets that a new connection begins with, so that a small house is known from the first call."""
 IDS_KEPT = 100_000
 CAREFUL_BATCHES = 32
 """After a belief was wrong so many batches lock first: somebody else has the same players."""
@@ -110,6 +112,7 @@ class Writer:
         self.runtime = runtime
         self.refresher = refresher
         self.connection: Any = None
+        self.reader: Any = None
         self.shard = 0
         self.no = 0
         self.hash = b""
@@ -167,9 +170,13 @@ class Writer:
         Raises Unavailable when the database is out of reach.
         """
         try:
-            async with self.runtime.own_database().pool.acquire(timeout=5) as connection:
-                found = await store.wallets(connection, users)
+            if self.reader is None:
+                self.reader = await self.runtime.own_database().connection(SETTINGS)
+            found = await store.wallets(self.reader, users)
         except (*LOST, asyncpg.InterfaceError) as failure:
+            if self.reader is not None:
+                self.reader.terminate()
+                self.reader = None
             raise Unavailable(f"wallets cannot be read: {type(failure).__name__}") from failure
         self._make_room()
         for user, wallet in found.items():
@@ -212,8 +219,7 @@ class Writer:
         the same wallets.
         """
         try:
-            if self.connection is None:
-                await self._connect()
+            await self.connect()
             return await self._apply(operations, contexts)
         except (*LOST, asyncpg.InterfaceError, Unavailable) as failure:
             self.drop()
@@ -232,12 +238,16 @@ class Writer:
         self.wallets.clear()
 
     async def close(self) -> None:
-        """Close the connection."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            await connection.close()
+        """Close the connections."""
+        for connection in (self.connection, self.reader):
+            if connection is not None:
+                await connection.close()
+        self.connection = self.reader = None
 
-    async def _connect(self) -> None:
+    async def connect(self) -> None:
+        """Connect and own a shard, if that is not so already; raises Unavailable."""
+        if self.connection is not None:
+            return
         connection = await self.runtime.own_database().connection(SETTINGS)
         self.connection = connection
         shard = await store.claim_shard(connection)
@@ -245,6 +255,7 @@ class Writer:
             raise Unavailable("all shards of the ledger have a writer")
         self.shard = shard
         self.no, self.hash = await store.end_of_chain(connection, shard)
+        self.wallets = await store.some_wallets(connection, WALLETS_WARM)
 
     async def _apply(
         self, operations: Sequence[Operation], contexts: Sequence[Context]
