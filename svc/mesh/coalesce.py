@@ -1,9 +1,10 @@
 """Coalescing: concurrent calls of one batchable subject travel as one message, without any timer.
 
 What is asked in one turn of the event loop leaves together at its end, so a lone call goes out at
-once. While two messages of a subject are on their way, what else is asked gathers and leaves with
-the next answer: messages grow with the load and no call waits for company. Each call keeps its own
-answer, refusal, deadline and trace. Requests and answers are encoded and decoded by the message.
+once. Under load what is asked shares a few messages of about the same size, and what finds all of
+them on their way leaves with the next answer: messages grow with the load, the callee always has
+some at hand, and no call waits for company. Each call keeps its own answer, refusal, deadline and
+trace. Requests and answers are encoded and decoded by the message.
 """
 
 import asyncio
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     from svc.mesh.context import Context
     from svc.mesh.metrics import Tally
 
-IN_FLIGHT_MAX = 2
-"""Messages of one subject on their way; measured: one was slower, four no better."""
+IN_FLIGHT_MAX = 4
+"""Messages of one subject on their way: while some are answered, others are being worked on."""
+SHARE_MIN = 32
+"""Calls that travel together even if that leaves messages unused."""
 BATCH_MAX = 512
 """Calls in one message: far below the broker's largest payload, unless their bodies are large."""
 BODY_MAX = 512 * 1024
@@ -102,15 +105,17 @@ class Lane:
 
     def _leave(self) -> None:
         self.leaving = False
-        if len(self.flying) < IN_FLIGHT_MAX and self.queue:
+        while len(self.flying) < IN_FLIGHT_MAX and self.queue:
             queue = self.queue
-            taken = [queue.popleft() for _ in range(min(len(queue), BATCH_MAX))]
+            taken = [queue.popleft() for _ in range(min(len(queue), self._share()))]
             batch = [waiting for waiting in taken if not waiting.future.done()]
             if batch:
                 self._send(batch)
-            if queue and len(self.flying) < IN_FLIGHT_MAX:
-                self.leaving = True
-                asyncio.get_running_loop().call_soon(self._leave)
+
+    def _share(self) -> int:
+        """Return how many calls the next message takes: its part of all that wait or are away."""
+        calls = len(self.queue) + sum(map(len, self.flying))
+        return min(max(-(-calls // IN_FLIGHT_MAX), SHARE_MIN), BATCH_MAX)
 
     def _send(self, batch: list[Waiting]) -> None:
         try:

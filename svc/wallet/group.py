@@ -14,15 +14,18 @@ from weakref import WeakKeyDictionary
 from svc.mesh.context import Context
 from svc.mesh.errors import Unavailable
 from svc.wallet.announcements import Refresher
+from svc.wallet.draft import Draft
 from svc.wallet.ledger import Answer
 from svc.wallet.operations import Operation
-from svc.wallet.writer import Draft, Writer
+from svc.wallet.writer import Writer
 
 if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
 
 BATCH_MAX = 512
 """Operations in one transaction; a request of more goes alone."""
+SHARE_MIN = 128
+"""Operations that are committed together even if nothing is left for the next batch."""
 
 
 class Asked:
@@ -94,7 +97,7 @@ class Group:
         queue, writer, draft = self.queue, self.writer, self.draft
         while queue and not self.alone:
             asked = queue[0]
-            if draft.decided and len(draft.decided) + len(asked.operations) > BATCH_MAX:
+            if draft.decided and len(draft.decided) + len(asked.operations) > self._share():
                 return
             if not writer.simple(asked.operations, draft):
                 self._look()
@@ -102,6 +105,16 @@ class Group:
             queue.popleft()
             asked.decided = writer.decide(asked.operations, asked.contexts, draft)
             self.drafted.append(asked)
+
+    def _share(self) -> int:
+        """Return how many operations a batch takes: half of all that are here.
+
+        If one batch took all, Postgres would wait for us and then we for Postgres.
+        """
+        writing = self.writer.writing
+        here = len(self.draft.decided) + (len(writing.decided) if writing else 0)
+        here += sum(len(asked.operations) for asked in self.queue)
+        return min(max(here // 2, SHARE_MIN), BATCH_MAX)
 
     def _look(self) -> None:
         """Begin to read the wallets that nobody has asked for yet."""

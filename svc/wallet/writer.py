@@ -9,7 +9,6 @@ by id, the own shard.
 
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +19,12 @@ from svc.mesh.context import Context
 from svc.mesh.database import LOST
 from svc.mesh.errors import Unavailable
 from svc.wallet import chain, store
-from svc.wallet.announcements import Refresher, events_of, packed
+from svc.wallet.announcements import Refresher, packed
 from svc.wallet.book import Book, Wallet
 from svc.wallet.concerned import Concerned
 from svc.wallet.contract import BALANCE_CHANGED
-from svc.wallet.ledger import Answer, Decided, decide
+from svc.wallet.draft import Draft
+from svc.wallet.ledger import Answer, decide
 from svc.wallet.operations import Credit, Deduct, Operation
 from svc.wallet.written import written
 
@@ -68,40 +68,6 @@ class WalletsMissing(Exception):
         """Keep whose wallets to open."""
         super().__init__()
         self.currency_of = currency_of
-
-
-@dataclass(slots=True)
-class Draft:
-    """A batch before it is written: what was decided, and on which wallets it rests.
-
-    `before` has the seq that each wallet had when it was first looked at.
-    """
-
-    book: Book = field(default_factory=lambda: Book({}))
-    before: dict[str, int] = field(default_factory=dict[str, int])
-    decided: list[Decided] = field(default_factory=list[Decided])
-    ids: set[str] = field(default_factory=set[str])
-    events: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
-
-    def add(self, decided: list[Decided]) -> None:
-        """Take in what was decided on the draft's book."""
-        self.decided += decided
-        self.ids.update([record.transfer_id for record, _ in decided])
-        self.events += events_of(decided)
-
-    def unmoved(self) -> list[tuple[str, int]]:
-        """Return user and seq of the wallets that were looked at and left as they were."""
-        before = self.before
-        moved = {user for user, wallet in self.book.all_wallets() if wallet.seq != before[user]}
-        return [one for one in sorted(before.items()) if one[0] not in moved]
-
-    def stakes(self) -> list[str]:
-        """Return the bets' stakes: if one was credited before it came, it is decided otherwise."""
-        return [
-            record.transfer_id
-            for record, _ in self.decided
-            if record.kind == "bet" and record.verb == "deduct_balance"
-        ]
 
 
 class Writer:
