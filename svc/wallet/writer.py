@@ -158,6 +158,8 @@ class Writer:
 
         It is committed when this returns True. Raises Unavailable when the outcome is unknown.
         """
+        if not draft.decided:
+            return True
         try:
             batch = await self._write(draft, draft.stakes())
         except (*LOST, asyncpg.InterfaceError) as failure:

@@ -18,7 +18,7 @@ from svc import __main__ as program
 from svc.mesh.clock import new_id
 from svc.mesh.context import Context
 from svc.mesh.settings import Settings
-from svc.wallet import group, ledger, rules, store, writer, written
+from svc.wallet import draft, group, ledger, rules, store, writer, written
 from svc.wallet.book import Book, Money, Record
 from svc.wallet.contract import Receipt
 from svc.wallet.ledger import Answer, Decided
@@ -202,9 +202,7 @@ def drops_the_house_s_leg() -> None:
 @mutant
 def believes_what_it_remembers() -> None:
     """Nobody checks that a wallet is as remembered: two writers overwrite each other."""
-    function_changed(
-        ("locked.seq = locked.believed", "true"), (" AND wallet.seq = n.seq_before", "")
-    )
+    function_changed((" AND wallet.seq = known.seq", ""), (" AND wallet.seq = n.seq_before", ""))
     database(
         """
         DO $$ DECLARE name text; BEGIN
@@ -230,18 +228,18 @@ def writes_other_than_it_hashed() -> None:
 
 @mutant
 def loses_an_event_of_many() -> None:
-    events_of, numbers = writer.events_of, itertools.count()
+    events_of, numbers = draft.events_of, itertools.count()
 
     def lost(decided: Any) -> list[tuple[str, bytes]]:
         return [event for event in events_of(decided) if next(numbers) % 97 != 96]
 
-    writer.events_of = lost
+    draft.events_of = lost
 
 
 @mutant
 def tells_an_event_twice() -> None:
     """Under another id, so that the stream cannot know."""
-    events_of = writer.events_of
+    events_of = draft.events_of
 
     def twice(decided: Any) -> list[tuple[str, bytes]]:
         events = events_of(decided)
@@ -251,7 +249,7 @@ def tells_an_event_twice() -> None:
             events.append((other["id"], msgspec.json.encode(other)))
         return events
 
-    writer.events_of = twice
+    draft.events_of = twice
 
 
 @mutant
