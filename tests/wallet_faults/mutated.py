@@ -202,9 +202,7 @@ def drops_the_house_s_leg() -> None:
 @mutant
 def believes_what_it_remembers() -> None:
     """Nobody checks that a wallet is as remembered: two writers overwrite each other."""
-    function_changed(
-        ("locked.seq = locked.believed", "true"), (" AND wallet.seq = n.seq_before", "")
-    )
+    function_changed((" AND wallet.seq = n.seq_before", ""), (" AND wallet.seq = known.seq", ""))
     database(
         """
         DO $$ DECLARE name text; BEGIN
