@@ -149,7 +149,14 @@ def _keep_only(keeps: Callable[[Record], bool]) -> None:
         answers, found = decide(operations, contexts, known)
         return answers, [one for one in found if keeps(one[0])]
 
+    write = writer.Writer.write
+
+    async def wrote(self: writer.Writer, draft: writer.Draft) -> bool:
+        # Who keeps nothing of a batch writes none.
+        return await write(self, draft) if draft.decided else True
+
     writer.decide = decided
+    writer.Writer.write = wrote
 
 
 @mutant
