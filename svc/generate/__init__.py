@@ -77,7 +77,7 @@ def main(*, check: bool) -> int:
         print(
             "keep the old form (a new field needs a default), or raise the first number of the "
             "contract's version and see to those who still use the old one "
-            "(a form that was never committed: git checkout contracts)",
+            "(a form that was never committed: git checkout svc/generate/contracts)",
             file=sys.stderr,
         )
     if not check:

@@ -1,4 +1,4 @@
-"""Writes `contracts/`: every message of every service as it was agreed, and refuses what breaks it.
+"""Keeps every message of every service as it was agreed, in `contracts/`, and refuses breaks.
 
 A file holds the schemas of today and examples of every form that a message ever had under the same
 major version; a test decodes them all. A change that old messages or old readers do not survive is
@@ -20,7 +20,7 @@ from svc.generate.forms import Forms
 from svc.mesh.contract import Contract
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = "contracts"
+FOLDER = "svc/generate/contracts"
 
 Json = dict[str, Any]
 

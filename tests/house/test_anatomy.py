@@ -12,12 +12,22 @@ from svc.platform.ports import DATABASES, SERVICES
 NOT_SERVICES = {"mesh", "generate", "platform", "outside", "demo"}
 LINES_MAX = 420
 """Files have up to about 400 lines."""
+FOLDERS = {"svc", "proto", "jetstream", "tests"}
+FILES = {"subjects.md", "Procfile", "justfile", "just", "pyproject.toml", "requirements.lock"}
+DOCUMENTS = {"README.md", "ARCHITECTURE.md"}
+LEFT_BY_TOOLS = {"__pycache__", "betmesh.egg-info"}
 
 
 def sources(*folders: str) -> list[Path]:
     """Return the Python files below folders of the checkout, generated stubs left out."""
     found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     return [path for path in found if not path.name.endswith(("_pb2.py", "_pb2_grpc.py"))]
+
+
+def test_the_top_level_holds_what_it_is_meant_to_and_nothing_else() -> None:
+    present = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+
+    assert present - LEFT_BY_TOOLS == FOLDERS | FILES | DOCUMENTS
 
 
 def test_the_catalogue_names_every_service_folder() -> None:

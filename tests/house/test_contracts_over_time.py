@@ -130,7 +130,7 @@ def test_a_break_is_written_only_with_a_new_first_number_and_old_examples_stay_o
         monkeypatch.setattr(catalogue, "contracts", lambda: [contract(kind, fields, version)])
         refused = history.refusals(tmp_path)
         [(path, text)] = history.history_files(tmp_path).items()
-        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
         examples = json.loads(text)["messages"]["HappenedEvent"]["examples"]
         return [refused, [sorted(example) for example in examples]]

@@ -10,7 +10,6 @@ from pathlib import Path
 from svc.platform.installation import ROOT
 
 RELEASED = Path(__file__).parent / "migrations.sha256"
-UNSETTLED = {"wallet"}
 
 
 def found() -> dict[str, str]:
@@ -18,7 +17,6 @@ def found() -> dict[str, str]:
     return {
         str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted((ROOT / "svc").glob("*/migrations/*.sql"))
-        if path.parent.parent.name not in UNSETTLED
     }
 
 

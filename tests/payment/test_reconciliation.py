@@ -11,7 +11,7 @@ from svc.payment.contract_reports import (
 from tests.payment.support import Shop
 from tests.support.waiting import until
 
-CURRENCY = "SEK"
+CURRENCY = "DKK"
 """No other test uses it."""
 
 
@@ -37,7 +37,7 @@ async def test_provider_books_and_ledger_are_compared_by_schedule_and_unknown_pa
     await shop.provider.post("/v1/refunds", json={"payment_intent": payment, "amount": 700})
     await shop.charge_back(lost.deposit_id)
     # Somebody takes money at the provider's own desk, in our name.
-    body = {"amount": 5, "currency": "sek", "payment_method": "card_ok"}
+    body = {"amount": 5, "currency": CURRENCY.lower(), "payment_method": "card_ok"}
     foreign = (await shop.provider.post("/v1/payment_intents", json=body)).json()["id"]
 
     async def newest() -> Reconciliation | None:

@@ -14,7 +14,8 @@ from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
 from tests.support.waiting import until
 
-CURRENCY = "XTS"
+CURRENCY = "XTT"
+"""No other test uses it."""
 DEPOSITS = 5
 
 

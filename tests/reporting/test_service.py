@@ -150,7 +150,12 @@ async def test_what_events_say_agrees_with_the_ledger(operator: Operator, curren
         "bonus": (300, 300),
         "prize": (50, 50),
     }
-    assert found["deposit"].title == "Deposits"
+
+    async def titled() -> bool:
+        """Until localization has answered once, a title is its key: a report never waits for it."""
+        return (await reconciled(operator, currency))["deposit"].title == "Deposits"
+
+    await until(titled)
 
 
 async def test_a_transfer_that_no_event_tells_of_is_a_difference(
