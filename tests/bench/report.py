@@ -97,8 +97,7 @@ def readme_part(found: Results) -> str:
         "| | measured | wanted |",
         "| --- | --- | --- |",
         *(
-            f"| {ratio.text} | {figure(found.ratios[ratio.name])} | "
-            f"{'≤' if ratio.at_most else '≥'} {figure(ratio.target)} |"
+            f"| {ratio.text} | {figure(found.ratios[ratio.name])} | {ratio.wanted} |"
             for ratio in RATIOS
             if ratio.name in found.ratios
         ),
@@ -156,7 +155,7 @@ def _show_promises(found: Results, console: Console) -> None:
         value = found.ratios[ratio.name]
         promises.add_row(
             ratio.name, ratio.text, figure(value),
-            f"{'≤' if ratio.at_most else '≥'} {figure(ratio.target)}",
+            ratio.wanted,
             "kept" if ratio.kept(value) else "not yet",
         )  # fmt: skip
     console.print(promises)

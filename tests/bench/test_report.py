@@ -20,11 +20,11 @@ RATES = {
     ("pgbench", 1): 4_000.0,
     ("pgbench", 8): 3_500.0,
     ("pgbench", 32): 2_000.0,
-    ("echo", 256): 50_000.0,
-    ("raw", 256): 25_000.0,
-    ("echo", 1024): 40_000.0,
-    ("raw", 1024): 25_000.0,
-    ("mesh", 256): 30_000.0,
+    ("echo", 256): 80_000.0,
+    ("raw", 256): 50_000.0,
+    ("echo", 1024): 60_000.0,
+    ("raw", 1024): 40_000.0,
+    ("mesh", 256): 60_000.0,
     ("wallet empty", 256): 40_000.0,
     ("wallet accounts_1m", 256): 30_000.0,
     ("wallet entries_10m", 256): 36_000.0,
@@ -59,6 +59,8 @@ def test_each_ratio_compares_what_its_promise_names() -> None:
         "vs_pgbench": 10.0,
         "share_of_echo": 0.8,
         "share_of_echo_1024": 1.2,
+        "share_of_lean_echo": 0.5,
+        "share_of_lean_echo_1024": 0.8,
         "p99_over_p50": 1.5,
         "accounts_1m": 0.75,
         "entries_10m": 0.9,
@@ -77,10 +79,14 @@ def test_only_what_was_measured_has_a_ratio() -> None:
     assert list(ratios(only)) == ["mesh_vs_raw"]
 
 
-@pytest.mark.parametrize("ratio", RATIOS, ids=lambda ratio: ratio.name)
+PROMISES = [ratio for ratio in RATIOS if ratio.target is not None]
+
+
+@pytest.mark.parametrize("ratio", PROMISES, ids=lambda ratio: ratio.name)
 def test_a_promise_is_kept_at_its_target_and_not_beyond(ratio: Ratio) -> None:
     worse = 1.01 if ratio.at_most else 0.99
 
+    assert ratio.target is not None
     assert ratio.kept(ratio.target)
     assert not ratio.kept(ratio.target * worse)
 
