@@ -156,6 +156,6 @@ def _show_promises(found: Results, console: Console) -> None:
         promises.add_row(
             ratio.name, ratio.text, figure(value),
             ratio.wanted,
-            "kept" if ratio.kept(value) else "not yet",
+            "" if ratio.target is None else "kept" if ratio.kept(value) else "not yet",
         )  # fmt: skip
     console.print(promises)
