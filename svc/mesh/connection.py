@@ -32,6 +32,9 @@ class Message:
         self.headers = headers
 
 
+UNSENT_BYTES_MAX = 32 * 1024 * 1024
+"""How much may wait for a broker that is connected but does not read."""
+
 Sink = Callable[[Message], None]
 """Takes a message at once: it must not wait, and what it raises is reported as an error."""
 
@@ -84,7 +87,8 @@ class Connection(Client):
         if size > self._max_payload:
             raise errors.MaxPayloadError
         connected = self.is_connected
-        if not connected and size + self._pending_data_size > self._max_pending_size:
+        room = UNSENT_BYTES_MAX if connected else self._max_pending_size
+        if size + self._pending_data_size > room:
             raise errors.OutboundBufferLimitError
         if headers:
             lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])

@@ -38,6 +38,7 @@ ROUND_S = 0.01
 FEW = 4
 """So many events are published one by one: a batch would cost more."""
 SWEEP_S = 1.0
+CLOSE_S = 2.0
 RELAY_LOCK = 7_201_001
 """The advisory lock of the relay, one per database."""
 KEPT_BYTES_MAX = 16 * 1024 * 1024
@@ -152,9 +153,13 @@ class Relay:
             self.runtime.log.error("outbox failed", exc_info=failure)
 
     async def _disconnect(self) -> None:
-        if self.connection is not None:
-            await self.connection.close()
-            self.connection = None
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return
+        try:
+            await connection.close(timeout=CLOSE_S)
+        except (TimeoutError, *LOST, asyncpg.InterfaceError) as failure:
+            self.runtime.log.warning("the outbox's connection did not end well", cause=str(failure))
 
     async def _publish_some(self) -> bool:
         """Publish some rows and delete them; returns whether there may be more."""
