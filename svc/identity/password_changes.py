@@ -34,8 +34,6 @@ CODE_ATTEMPTS = 5
 CODE_PAUSE = timedelta(minutes=1)
 """A second request within this time sends nothing: an SMS costs, and tires who gets it."""
 CHANGED = "password-changed"
-NOBODY = "00000000-0000-0000-0000-000000000000"
-"""Whose codes are looked for where nobody has the address: it costs the same."""
 
 
 async def log_in(request: LogIn, context: Context) -> Tokens:

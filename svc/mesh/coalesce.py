@@ -19,12 +19,12 @@ from svc.mesh.contract import Call
 from svc.mesh.errors import RemoteBug, TimedOut, Unavailable, from_document, name_of
 from svc.mesh.wire import (
     BATCH_HEADER,
-    SAFE_ID,
     Answered,
     check_answer,
     decoder,
     encode,
     reply_suffix,
+    safe,
 )
 
 if TYPE_CHECKING:
@@ -61,12 +61,8 @@ class Waiting:
 
     def on_wire(self) -> tuple[int, str, str, Any]:
         """Return the call as wire.Sent has it; ids that are not ours to pass on are left out."""
-        correlation_id, traceparent = self.correlation_id, self.traceparent
-        if not SAFE_ID.fullmatch(correlation_id):
-            correlation_id = ""
-        if traceparent and not SAFE_ID.fullmatch(traceparent):
-            traceparent = ""
-        return int(self.deadline * 1000), correlation_id, traceparent, self.request
+        deadline_ms = int(self.deadline * 1000)
+        return deadline_ms, safe(self.correlation_id), safe(self.traceparent), self.request
 
 
 class Lane:

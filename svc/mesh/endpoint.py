@@ -18,15 +18,17 @@ from svc.mesh import metrics
 from svc.mesh.connection import Message
 from svc.mesh.context import Context
 from svc.mesh.contract import Call
-from svc.mesh.errors import Invalid, Overloaded, Refused, TimedOut, Unavailable, name_of, problem
+from svc.mesh.errors import Invalid, Overloaded, Refused, TimedOut, Unavailable, name_of
 from svc.mesh.many import Many
 from svc.mesh.wire import (
     BATCH_HEADER,
+    LATE,
     Sender,
     Sent,
     decoder,
     encode,
     error_reply,
+    on_wire,
     sender_of,
 )
 
@@ -163,7 +165,7 @@ class Endpoint:
             await self._serve_batch(message, sender.caller)
             return
         answer = await self._answer(message.data, sender)
-        if answer is None or not message.reply:
+        if answer is LATE or not message.reply:
             return
         if isinstance(answer, Exception):
             body, headers = error_reply(answer)
@@ -191,7 +193,7 @@ class Endpoint:
         self.runtime.connection.send(message.reply, encode([on_wire(answer) for answer in answers]))
 
     async def _answer(self, body: bytes, sender: Sender) -> Any:
-        """Return the reply of one call, its failure, or None when it came too late.
+        """Return the reply of one call, its failure, or LATE.
 
         One sweep looks after all deadlines: a timer per call costs as much as a small handler.
         """
@@ -201,7 +203,7 @@ class Endpoint:
             deadline = now + self.call.deadline_ms / 1000
         if deadline <= now:
             self.stats.late += 1
-            return None
+            return LATE
         context = Context(
             self.runtime,
             caller=caller,
@@ -279,12 +281,3 @@ class Endpoint:
                 metrics.SERVED, call.service, call.verb, caller
             )
         tally.count(outcome, calls)
-
-
-def on_wire(answer: Any) -> tuple[Any, ...]:
-    """Return one answer of a batch in its form on the wire (wire.Answered)."""
-    if answer is None:
-        return ()
-    if isinstance(answer, Exception):
-        return None, problem(answer)
-    return (answer,)

@@ -8,15 +8,13 @@ from msgspec import Struct
 
 from svc.mesh.connection import Message
 from svc.mesh.context import Context
-from svc.mesh.errors import Invalid, Refused, TimedOut, Unavailable, problem
-from svc.mesh.wire import Sender, Sent, decode_request, decoder, encode, error_reply
+from svc.mesh.errors import Invalid, Refused, TimedOut, Unavailable
+from svc.mesh.wire import LATE, Sender, Sent, decode_request, decoder, encode, error_reply, on_wire
 
 if TYPE_CHECKING:
     from svc.mesh.endpoint import Endpoint
     from svc.mesh.service import ManyHandler
 
-LATE = ()
-"""The answer, on the wire, to a call that came too late."""
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -140,10 +138,3 @@ class Many:
                 good += 1
         if good:
             self.endpoint.count("ok", caller, good)
-
-
-def on_wire(answer: Any) -> Any:
-    """Return one answer of a batch in its form on the wire (wire.Answered)."""
-    if isinstance(answer, Exception):
-        return None, problem(answer)
-    return answer if answer is LATE else (answer,)

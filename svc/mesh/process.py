@@ -27,7 +27,6 @@ from svc.mesh.settings import MissingSetting, Settings
 ASKS_WITHIN_S = 1.0
 LISTENERS = "BETMESH_LISTENERS"
 """Names the sockets that a process hands on to its next life: `gateway=7,identity=9`."""
-BODY_LIMIT_BYTES = 4 * 1024 * 1024
 
 
 class PortTaken(Exception):

@@ -77,16 +77,28 @@ class Sender(NamedTuple):
     traceparent: str
 
 
+LATE = ()
+"""The answer, on the wire, to a call that came too late."""
+
+
+def on_wire(answer: Any) -> tuple[Any, ...]:
+    """Return one answer of a batch (a reply, a failure or LATE) in its form on the wire."""
+    if isinstance(answer, Exception):
+        return None, problem(answer)
+    return LATE if answer is LATE else (answer,)
+
+
+def safe(given: str) -> str:
+    """Return an id as it was given, or nothing when it is not one to pass on."""
+    return given if SAFE_ID.fullmatch(given) else ""
+
+
 def pack_context(deadline: float, correlation_id: str, traceparent: str) -> str:
     """Return the context of a call on the wire; the deadline is in seconds of unix time.
 
     An id from outside that holds our own separators, or what no header may hold, is left out.
     """
-    if not SAFE_ID.fullmatch(correlation_id):
-        correlation_id = ""
-    if not SAFE_ID.fullmatch(traceparent):
-        traceparent = ""
-    return f"{int(deadline * 1000)};{correlation_id};{traceparent}"
+    return f"{int(deadline * 1000)};{safe(correlation_id)};{safe(traceparent)}"
 
 
 def reply_suffix(deadline: float, correlation_id: str, traceparent: str) -> str | None:
