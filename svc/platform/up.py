@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import math
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import honcho.manager
+import honcho.process
 import psutil
 from honcho.printer import Printer
 
@@ -51,8 +53,9 @@ def up(names: Sequence[str] = (), *, use_overmind: bool = True) -> int:
             with running(installation):
                 try:
                     deploy(installation)
+                    asked = _listen()
                     print(addresses(installation), flush=True)
-                    return _run(installation, commands, use_overmind=use_overmind)
+                    return _run(installation, commands, asked, use_overmind=use_overmind)
                 finally:
                     # A second Ctrl-C must not interrupt the servers' own stop; it takes a moment.
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -139,15 +142,28 @@ def environment(installation: Installation) -> dict[str, str]:
     return {**installation.environment(), **extra}
 
 
-def _run(installation: Installation, commands: dict[str, str], *, use_overmind: bool) -> int:
+def _listen() -> list[int]:
+    """From now on, note in what is returned who asks us to stop: an exception could get lost.
+
+    It would be raised wherever we are, in a destructor too, where it is printed and forgotten.
+    """
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _frame: asked.append(number))
+    return asked
+
+
+def _run(
+    installation: Installation, commands: dict[str, str], asked: list[int], *, use_overmind: bool
+) -> int:
     stopped = threading.Event()
     services = [name for name in commands if name in SERVICES]
     watcher = threading.Thread(target=_watch, args=(installation, services, stopped), daemon=True)
     watcher.start()
     try:
         if use_overmind and shutil.which("overmind") and shutil.which("tmux"):
-            return _overmind(installation, commands)
-        return _honcho(installation, commands)
+            return _overmind(installation, commands, asked)
+        return _honcho(installation, commands, asked)
     finally:
         stopped.set()
         watcher.join()
@@ -194,38 +210,70 @@ class _Printer(Printer):
             super().write(message)
 
 
+class _Process(honcho.process.Process):
+    """honcho's, that leaves it to its parent to stop, from its first moment on."""
+
+    def run(self, events: Any = None, ignore_signals: bool = False) -> None:
+        """Run the command until it ends."""
+        # A handler, for what is ignored would be ignored by the command as well.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda _number, _frame: None)
+        super().run(events, ignore_signals)
+
+
 class _Manager(honcho.manager.Manager):
-    """honcho's, made to stop in any moment and in bounded time."""
+    """honcho's, made to stop in any moment and in bounded time.
+
+    honcho acts in signal handlers, fails when some processes have not started yet, and counts its
+    patience from the first that stops; here handlers only note, and the loop acts.
+    """
+
+    def __init__(self, printer: Printer, asked: list[int]) -> None:
+        super().__init__(printer)
+        self._process_ctor = _Process
+        self._asked = asked
+        self._handlers = [(n, signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM)]
+        self._kill_at = math.inf
 
     def terminate(self) -> None:
-        """Ask all to stop; a moment later when some are not even started, as honcho then fails."""
-        signal.signal(signal.SIGALRM, self._again)
-        started = self._all_started()
-        signal.setitimer(signal.ITIMER_REAL, DRAIN_S_MAX if started else POLL_S)
-        if started:
-            super().terminate()
+        """Ask all to stop; when some have not even started, as soon as they have."""
+        if not super()._all_started():
+            self._asked.append(signal.SIGTERM)
+            return
+        if not self._terminating:
+            self._kill_at = time.monotonic() + DRAIN_S_MAX
+        super().terminate()
 
-    def _again(self, _number: int, _frame: object) -> None:
-        # honcho counts its patience from the first process that stops; there may be none.
-        if self._terminating:
-            self.kill()
-        else:
+    def _start(self) -> None:
+        for number, handler in self._handlers:  # honcho has just set its own
+            signal.signal(number, handler)
+        super()._start()
+
+    def _all_started(self) -> bool:
+        # honcho's loop asks this in each round.
+        started = super()._all_started()
+        if started and self._asked and not self._terminating:
+            asked = honcho.manager.SIGNALS[signal.Signals(self._asked[0])]
+            self._system_print(f"{asked['name']} received\n")
+            self.returncode = asked["rc"]
             self.terminate()
+        if time.monotonic() > self._kill_at:
+            self._kill_at = math.inf
+            self.kill()
+        return started
 
 
-def _honcho(installation: Installation, commands: dict[str, str]) -> int:
+def _honcho(installation: Installation, commands: dict[str, str], asked: list[int]) -> int:
     honcho.manager.KILL_WAIT = DRAIN_S_MAX
     printer = _Printer(installation.run_dir / "logs")
-    manager = _Manager(printer)
+    manager = _Manager(printer, asked)
     for name, command in commands.items():
         manager.add_process(name, command, env=environment(installation), cwd=str(ROOT))
     try:
         manager.loop()
     finally:
         manager.terminate()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    asked = {code["rc"] for code in honcho.manager.SIGNALS.values()}
-    if manager.returncode in asked or printer.first_stopped is None:
+    if asked or printer.first_stopped is None:
         return 0
     name, code = printer.first_stopped
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
@@ -234,15 +282,11 @@ def _honcho(installation: Installation, commands: dict[str, str]) -> int:
     return 1
 
 
-def _overmind(installation: Installation, commands: dict[str, str]) -> int:
+def _overmind(installation: Installation, commands: dict[str, str], asked: list[int]) -> int:
     socket = installation.run_dir / "overmind.sock"
     # No port and restart after a crash: .overmind.env.
     command = ["overmind", "start", "-f", str(PROCFILE), "-s", str(socket)]
     command += ["-t", str(DRAIN_S_MAX), "-l", ",".join(commands)]
-    # Flags, not exceptions: a signal in the middle of Popen would leave overmind to itself.
-    asked: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _frame: asked.append(number))
     with subprocess.Popen(command, cwd=ROOT, env=environment(installation)) as overmind:
         told = False
         while overmind.poll() is None:
