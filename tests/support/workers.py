@@ -7,7 +7,9 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-FIRST = ("wallet_faults", "journeys", "platform", "scheduler", "gateway", "notification", "reporting")
+FIRST = (
+    "wallet_faults", "journeys", "platform", "scheduler", "gateway", "notification", "reporting"
+)  # fmt: skip
 """What takes longest begins first, so that nothing long is left for the end; then the others.
 
 Reporting is not long, but it is told a whole day again, and the wallet's audit purges a stream."""
