@@ -7,8 +7,8 @@ callee and the broker who asks.
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 from nats.errors import Error as NatsError
@@ -39,6 +39,32 @@ SWEEP_S = 0.01
 """How often deadlines are looked at: an answer that is due fails at most this much late."""
 
 
+class EdgePolicy(Protocol):
+    """What a policy (svc/mesh/policy.py) does to the calls of one edge, around `carry`."""
+
+    def call(
+        self,
+        edge: "Edge",
+        call: Call[RequestT, ReplyT],
+        request: RequestT,
+        wait_s: float,
+        context: "Context",
+    ) -> Coroutine[Any, Any, ReplyT]:
+        """Ask under the policy; raises as Caller.call, and what the policy makes of it."""
+        ...
+
+    def call_raw(
+        self,
+        edge: "Edge",
+        call: Call[Any, Any],
+        body: bytes,
+        wait_s: float,
+        context: "Context",
+    ) -> Coroutine[Any, Any, bytes]:
+        """Ask under the policy with an encoded request."""
+        ...
+
+
 class Edge:
     """One call of one caller: its metrics, its codec and its lane, looked up once."""
 
@@ -47,6 +73,7 @@ class Edge:
         self.tally = metrics.tally(metrics.CALLS, caller.service, call.service, call.verb)
         self.decode = decoder(call.reply).decode
         self.lane = Lane(caller, call, self.tally) if call.batchable else None
+        self.policy: EdgePolicy | None = None if caller.rules is None else caller.rules(call)
 
 
 class Caller:
@@ -61,6 +88,7 @@ class Caller:
         self.pending: dict[str, tuple[asyncio.Future[Message], float, str]] = {}
         self.counter = 0
         self.sweeper: asyncio.TimerHandle | None = None
+        self.rules: Callable[[Call[Any, Any]], EdgePolicy | None] | None = None
 
     async def start(self) -> None:
         """Subscribe the inbox of this instance."""
@@ -73,11 +101,24 @@ class Caller:
             found = self.edges[call.subject] = Edge(self, call)
         return found
 
-    async def call(
+    def call(
         self, call: Call[RequestT, ReplyT], request: RequestT, wait_s: float, context: "Context"
-    ) -> ReplyT:
+    ) -> Coroutine[Any, Any, ReplyT]:
         """Ask and return the decoded answer; see Context.call for what it raises."""
         edge = self.edges.get(call.subject) or self.edge(call)
+        if edge.policy is not None:
+            return edge.policy.call(edge, call, request, wait_s, context)
+        return self.carry(edge, call, request, wait_s, context)
+
+    async def carry(
+        self,
+        edge: Edge,
+        call: Call[RequestT, ReplyT],
+        request: RequestT,
+        wait_s: float,
+        context: "Context",
+    ) -> ReplyT:
+        """Ask, as no policy has anything (more) to say."""
         if edge.lane is not None:
             return await edge.lane.ask(request, wait_s, context)
         body = await self._asked(call, edge, encode(request), wait_s, context)
@@ -86,11 +127,19 @@ class Caller:
         except msgspec.DecodeError as failure:
             raise RemoteBug(f"{call.subject} answered another form: {failure}") from failure
 
-    async def call_raw(
+    def call_raw(
         self, call: Call[Any, Any], body: bytes, wait_s: float, context: "Context"
-    ) -> bytes:
+    ) -> Coroutine[Any, Any, bytes]:
         """Ask with an encoded request and return the encoded answer."""
         edge = self.edge(call)
+        if edge.policy is not None:
+            return edge.policy.call_raw(edge, call, body, wait_s, context)
+        return self.carry_raw(edge, call, body, wait_s, context)
+
+    async def carry_raw(
+        self, edge: Edge, call: Call[Any, Any], body: bytes, wait_s: float, context: "Context"
+    ) -> bytes:
+        """Ask with an encoded request, as no policy has anything (more) to say."""
         if edge.lane is not None:
             # What is no JSON must not spoil the message that it would share.
             raw = decode_request(msgspec.Raw, body)
