@@ -1,6 +1,6 @@
 """`python -m tests.bench wallet`: measure, show, and write what README shows.
 
-`python -m tests.bench sportsbook` is a benchmark of its own, see there.
+`python -m tests.bench mesh` and `sportsbook` are benchmarks of their own, see there.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from svc.platform.errors import PlatformError
 from svc.platform.installation import ROOT
-from tests.bench import report, sportsbook
+from tests.bench import mesh, report, sportsbook
 from tests.bench.stage import BenchError, Stage, staged
 from tests.bench.wallet import FULL, QUICK, Bench, Findings, Size
 
@@ -25,6 +25,8 @@ def main() -> int:
     """Run the benchmark named; exit code 1 when a promise of the ledger was broken."""
     if sys.argv[1:2] == ["sportsbook"]:
         return sportsbook.main(sys.argv[2:])
+    if sys.argv[1:2] == ["mesh"]:
+        return mesh.main(sys.argv[2:])
     arguments = _parser().parse_args()
     # What is not a terminal, such as a log, has room for the whole table.
     console = Console(width=None if sys.stdout.isatty() else 120)

@@ -1,5 +1,7 @@
 """Two services that do nothing but answer: what the mesh costs, beside raw NATS."""
 
+import time
+
 from msgspec import Struct
 
 from svc.mesh.context import Context
@@ -13,6 +15,10 @@ ASKING = "benchclient"
 RAW = "bench.raw"
 """The subject of the raw echo: a queue subscription, nothing declared, nothing decoded."""
 FASTSTREAM = "bench.faststream"
+MICRO = "bench.micro"
+"""The subject of the endpoint of nats-py's own `nats.micro`."""
+MOLECULER = "MOL.>"
+"""Moleculer's subjects: it writes the names of nodes and actions into them."""
 
 
 class Ask(Request, frozen=True, kw_only=True):
@@ -35,6 +41,16 @@ class Answer(Reply, frozen=True, kw_only=True):
 ECHO = Call(
     f"rpc.{ANSWERING}.v1.echo", Ask, Answer, "Answer at once.", callers=(ASKING,), idempotent=True,
 )  # fmt: skip
+TOGETHER = Call(
+    f"rpc.{ANSWERING}.v1.echo_together", Ask, Answer, "Answer at once, to many in one message.",
+    callers=(ASKING,), idempotent=True, batchable=True,
+)  # fmt: skip
+WORK = Call(
+    f"rpc.{ANSWERING}.v1.work", Ask, Answer, "Compute for a while, then answer.",
+    callers=(ASKING,),
+)  # fmt: skip
+WORK_S = 0.0004
+"""How long WORK keeps the processor: this, and not waiting, limits what the service can do."""
 SAMPLE = Ask(
     transfer_id="0199b2a4-5e7c-7000-8000-000000000001", amount=300, currency="EUR", reference="bet",
 )  # fmt: skip
@@ -44,20 +60,34 @@ BODY = encode(SAMPLE)
 
 def answering() -> Service:
     """Return the service that answers; its user may also serve the raw and FastStream subjects."""
-    answers: tuple[Call[Struct, Struct], ...] = (ECHO,)
+    answers: tuple[Call[Struct, Struct], ...] = (ECHO, TOGETHER, WORK)
     service = Service(
         Contract(name=ANSWERING, version="1.0.0", purpose="Answers.", answers=answers),
         extras=Extras(
-            publishes=(f"_INBOX.{ASKING}.>",),
-            subscribes=(f"{RAW} {ANSWERING}", f"{FASTSTREAM}.* {ANSWERING}"),
+            publishes=(f"_INBOX.{ASKING}.>", "$SRV.>", MOLECULER),
+            subscribes=(
+                f"{RAW} {ANSWERING}",
+                f"{FASTSTREAM}.* {ANSWERING}",
+                f"{MICRO} {ANSWERING}",
+                "$SRV.>",
+                MOLECULER,
+            ),
         ),
     )
 
-    @service.answers(ECHO)
     async def echo(request: Ask, context: Context) -> Answer:
         context.remaining(1.0)
         return Answer(transfer_id=request.transfer_id, amount=request.amount, caller=context.caller)
 
+    async def work(request: Ask, context: Context) -> Answer:
+        end = time.perf_counter() + WORK_S
+        while time.perf_counter() < end:
+            pass
+        return await echo(request, context)
+
+    service.answers(ECHO)(echo)
+    service.answers(TOGETHER)(echo)
+    service.answers(WORK)(work)
     return service
 
 
@@ -65,6 +95,8 @@ def asking() -> Service:
     """Return the service that asks."""
     return Service(
         Contract(name=ASKING, version="1.0.0", purpose="Asks."),
-        calls=(ECHO,),
-        extras=Extras(publishes=(RAW, f"{FASTSTREAM}.*")),
+        calls=(ECHO, TOGETHER, WORK),
+        extras=Extras(
+            publishes=(RAW, f"{FASTSTREAM}.*", MICRO, MOLECULER), subscribes=(MOLECULER,)
+        ),
     )

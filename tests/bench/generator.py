@@ -19,6 +19,7 @@ from svc.mesh.clock import new_id
 from svc.mesh.errors import Refused
 from tests.bench.acknowledged import Log, read
 from tests.bench.drivers import DRIVERS, Driver
+from tests.bench.echo_drivers import ECHOES
 from tests.bench.measures import Order, Taken, quantile
 from tests.bench.players import OPENING, Crowd, Wanted, player_id
 
@@ -173,7 +174,7 @@ async def serve(driver: Driver) -> None:
 def main() -> None:
     """Serve one driver: `python -m tests.bench.generator DRIVER [ADDRESS]`."""
     name, address = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
-    uvloop.run(serve(DRIVERS[name](address)))
+    uvloop.run(serve({**DRIVERS, **ECHOES}[name](address)))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import httpx
 import msgspec
 
 from svc import catalogue
-from svc.generate.broker import nats_conf
+from svc.generate.broker import broker_files
 from svc.generate.topology import Topology
+from svc.mesh.service import Service
 from svc.platform import streams, up
 from svc.platform.daemon import Daemon
 from svc.platform.installation import ROOT, Installation
@@ -41,17 +42,26 @@ class BenchError(Exception):
 
 
 @contextmanager
-def staged() -> Generator["Stage"]:
-    """Start fresh servers on free ports, gone afterwards; the broker also knows the echoes."""
+def staged(own: Sequence[Service] = ()) -> Generator["Stage"]:
+    """Start fresh servers on free ports, gone afterwards; the broker also knows the echoes.
+
+    And services of the benchmark's own, with the streams and consumers that they need.
+    """
     sweep(ROOT / ".run")
     run_dir = ROOT / ".run" / f"test-{os.getpid()}"
-    run_dir.mkdir(parents=True)
-    permissions = run_dir / "permissions.conf"
-    every = [*catalogue.services(), echo.answering(), echo.asking()]
-    permissions.write_text(nats_conf(Topology(every)))
+    every = [*catalogue.services(), echo.answering(), echo.asking(), *own]
+    for path, text in broker_files(Topology(every)).items():
+        target = run_dir / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    jetstream = run_dir / "jetstream"
     try:
-        with running_servers(run_dir, free_ports(), permissions=permissions) as installation:
+        with running_servers(
+            run_dir, free_ports(), permissions=jetstream / "nats.conf"
+        ) as installation:
             up.deploy(installation)
+            if own:
+                asyncio.run(streams.apply(installation, directory=jetstream))
             yield Stage(installation)
     finally:
         forget(run_dir)
@@ -167,15 +177,21 @@ class Stage:
 
     @asynccontextmanager
     async def process(
-        self, name: str, command: Sequence[str], extra: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        extra: Mapping[str, str] | None = None,
+        *,
+        program: str = sys.executable,
+        directory: Path = ROOT,
     ) -> AsyncGenerator[Child]:
         """Run a process for as long as the block lasts."""
         log = self.installation.run_dir / "logs" / f"bench-{name}.log"
         with log.open("ab") as file:
             started = await asyncio.create_subprocess_exec(
-                sys.executable,
+                program,
                 *command,
-                cwd=ROOT,
+                cwd=directory,
                 env={**self.environment, **(extra or {})},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

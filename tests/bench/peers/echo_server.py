@@ -1,10 +1,12 @@
-"""Two echoes: raw nats-py behind a queue subscription, or an endpoint of the mesh."""
+"""Three echoes: nats-py behind a queue subscription, its `nats.micro`, an endpoint of the mesh."""
 
 import sys
 
 import nats
+import nats.micro
 import uvloop
 from nats.aio.msg import Msg
+from nats.micro.request import Request
 
 from svc.mesh.runtime import Runtime
 from svc.mesh.settings import Settings
@@ -26,6 +28,23 @@ async def raw() -> None:
     await client.close()
 
 
+async def micro() -> None:
+    """Answer as an endpoint of a service of `nats.micro`, with its statistics."""
+    client = await nats.connect(Settings()["NATS_URL"], **connection(echo.ANSWERING))
+    service = await nats.micro.add_service(client, name=echo.ANSWERING, version="1.0.0")
+
+    async def answer(request: Request) -> None:
+        await request.respond(request.data)
+
+    await service.add_endpoint(
+        name="echo", subject=echo.MICRO, queue_group=echo.ANSWERING, handler=answer
+    )
+    await client.flush()
+    await until_told()
+    await service.stop()
+    await client.close()
+
+
 async def mesh() -> None:
     """Answer the declared call."""
     runtime = Runtime(echo.answering(), Settings())
@@ -35,4 +54,4 @@ async def mesh() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(raw() if sys.argv[1] == "raw" else mesh())
+    uvloop.run({"raw": raw, "micro": micro, "mesh": mesh}[sys.argv[1]]())

@@ -1,0 +1,1 @@
+"""Moleculer beside the mesh: a program of another language, installed where node is there."""
