@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from svc.mesh.contract import Event
+from svc.mesh.policy_releases import release_subject
 from svc.mesh.service import Service
 
 DEAD_STREAM = "DEAD"
@@ -69,10 +70,13 @@ class Topology:
         """Return what the broker lets a service do: its declarations, and nothing else."""
         name = service.name
         publish = {call.subject for call in service.calls}
+        publish |= {release_subject(call.subject, "*") for call in service.calls} - {""}
         publish |= {event.subject for event in service.may_publish().values()}
         publish |= {f"live.{live.channel}.>" for live in service.contract.pushes}
         publish |= {f"_INBOX.{asker}.>" for asker in self._askers(service)}
         subscribe = {f"{call.subject} {name}" for call in service.contract.answers}
+        if service.contract.answers:
+            subscribe.add(f"release.{name}.*.*.* {name}")
         subscribe |= {f"_INBOX.{name}.>", *self._discovery_subjects(name)}
         for stream in self.heard_subjects(service):
             publish |= {
@@ -128,7 +132,7 @@ class Topology:
 
 STAFF = {
     "operator": Permissions(
-        publish=("$JS.ACK.>", "$JS.API.>", "$JS.FC.>", "$SRV.>", "rpc.>"),
+        publish=("$JS.ACK.>", "$JS.API.>", "$JS.FC.>", "$SRV.>", "release.>", "rpc.>"),
         subscribe=("$JS.EVENT.>", "*.events.>", "_INBOX.operator.>", "dead.>", "live.>"),
     ),
     "observer": Permissions(

@@ -18,6 +18,7 @@ from svc.mesh.coalesce import Lane
 from svc.mesh.connection import Connection, Message
 from svc.mesh.contract import Call
 from svc.mesh.errors import Denied, RemoteBug, TimedOut, Unavailable, name_of
+from svc.mesh.policy_releases import STABLE, release_subject
 from svc.mesh.wire import (
     CONTEXT_HEADER,
     INBOX_ROOT,
@@ -25,6 +26,7 @@ from svc.mesh.wire import (
     decode_request,
     decoder,
     encode,
+    found_nobody,
     pack_context,
     reply_suffix,
 )
@@ -72,6 +74,7 @@ class Edge:
         """Look up what stays the same."""
         self.tally = metrics.tally(metrics.CALLS, caller.service, call.service, call.verb)
         self.decode = decoder(call.reply).decode
+        self.stable = release_subject(call.subject, STABLE)
         self.lane = Lane(caller, call, self.tally) if call.batchable else None
         self.policy: EdgePolicy | None = None if caller.rules is None else caller.rules(call)
 
@@ -159,6 +162,8 @@ class Caller:
         try:
             message = await self.send(call.subject, body, deadline, headers, suffix)
             if message.headers:
+                if edge.stable and found_nobody(message):  # perhaps a canary that is gone
+                    message = await self.send(edge.stable, body, deadline, headers, suffix)
                 check_answer(message, call)
         except NatsError as failure:
             edge.tally.observe(Unavailable.name, time.perf_counter() - began)

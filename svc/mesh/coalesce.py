@@ -17,12 +17,14 @@ from nats.errors import Error as NatsError
 
 from svc.mesh.contract import Call
 from svc.mesh.errors import RemoteBug, TimedOut, Unavailable, from_document, name_of
+from svc.mesh.policy_releases import STABLE, release_subject
 from svc.mesh.wire import (
     BATCH_HEADER,
     Answered,
     check_answer,
     decoder,
     encode,
+    found_nobody,
     reply_suffix,
     safe,
 )
@@ -72,6 +74,7 @@ class Lane:
         """Nothing waits."""
         self.caller = caller
         self.call = call
+        self.stable = release_subject(call.subject, STABLE)
         self.tally = tally
         self.decode = decoder(list[Answered[call.reply]]).decode
         self.queue: deque[Waiting] = deque()
@@ -106,36 +109,36 @@ class Lane:
             taken = [queue.popleft() for _ in range(min(len(queue), self._share()))]
             batch = [waiting for waiting in taken if not waiting.future.done()]
             if batch:
-                self._send(batch)
+                self._send(batch, self.call.subject)
 
     def _share(self) -> int:
         """Return how many calls the next message takes: its part of all that wait or are away."""
         calls = len(self.queue) + sum(map(len, self.flying))
         return min(max(-(-calls // IN_FLIGHT_MAX), SHARE_MIN), BATCH_MAX)
 
-    def _send(self, batch: list[Waiting]) -> None:
+    def _send(self, batch: list[Waiting], subject: str) -> None:
         try:
             body, headers, suffix = self._message(batch)
         except (TypeError, ValueError, msgspec.MsgspecError) as failure:
             # A request that has no form at all must not fail its neighbours.
             if len(batch) > 1:
                 for waiting in batch:
-                    self._send([waiting])
+                    self._send([waiting], subject)
             else:
                 self._fail(batch[0], failure)
             return
         if len(body) > BODY_MAX and len(batch) > 1:
-            self._send(batch[: len(batch) // 2])
-            self._send(batch[len(batch) // 2 :])
+            self._send(batch[: len(batch) // 2], subject)
+            self._send(batch[len(batch) // 2 :], subject)
             return
         deadline = max([waiting.deadline for waiting in batch])
         try:
-            answer = self.caller.send(self.call.subject, body, deadline, headers, suffix)
+            answer = self.caller.send(subject, body, deadline, headers, suffix)
         except NatsError as failure:
             self._fail_all(batch, Unavailable(f"NATS does not take the call: {failure}"))
             return
         self.flying.append(batch)
-        answer.add_done_callback(lambda done: self._answered(batch, done))
+        answer.add_done_callback(lambda done: self._answered(batch, done, subject))
 
     def _message(self, batch: list[Waiting]) -> tuple[bytes, dict[str, str] | None, str]:
         if len(batch) > 1:
@@ -147,12 +150,17 @@ class Lane:
             return encode(only.request), None, suffix
         return encode([only.on_wire()]), {BATCH_HEADER: "1"}, ""
 
-    def _answered(self, batch: list[Waiting], answer: "asyncio.Future[Message]") -> None:
+    def _answered(
+        self, batch: list[Waiting], answer: "asyncio.Future[Message]", subject: str
+    ) -> None:
         self.flying.remove(batch)
         self._leave()
         try:
             message = answer.result()
             if message.headers:
+                if subject is not self.stable and self.stable and found_nobody(message):
+                    self._send(batch, self.stable)  # perhaps a canary that is gone
+                    return
                 check_answer(message, self.call)
             answers = self._answers(batch, message)
         except Exception as failure:  # noqa: BLE001  # every caller of the batch hears it

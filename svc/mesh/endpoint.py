@@ -20,6 +20,7 @@ from svc.mesh.context import Context
 from svc.mesh.contract import Call
 from svc.mesh.errors import Invalid, Overloaded, Refused, TimedOut, Unavailable, name_of
 from svc.mesh.many import Many
+from svc.mesh.policy_releases import answered
 from svc.mesh.wire import (
     BATCH_HEADER,
     LATE,
@@ -80,18 +81,19 @@ class Endpoint:
         self.overdue: set[asyncio.Task[Any]] = set()
         self.sweeper: asyncio.TimerHandle | None = None
         self.tallies: dict[str, metrics.Tally] = {}
-        self.subscription: Subscription | None = None
+        self.subscriptions: list[Subscription] = []
 
     async def start(self) -> None:
-        """Subscribe in the queue group of the service."""
-        self.subscription = await self.runtime.connection.listen(
-            self.call.subject, self._arrived, queue=self.runtime.service.name
-        )
+        """Subscribe in the queue group of the service, where its release answers."""
+        runtime = self.runtime
+        for subject in answered(self.call.subject, runtime.release):
+            self.subscriptions.append(
+                await runtime.connection.listen(subject, self._arrived, queue=runtime.service.name)
+            )
 
     async def drain(self, grace_s: float) -> None:
         """Take nothing new, finish what was taken, for at most `grace_s` seconds."""
-        if self.subscription is not None:
-            await self.subscription.drain()
+        await asyncio.gather(*(subscription.drain() for subscription in self.subscriptions))
         try:
             async with asyncio.timeout(grace_s):
                 await self.rest.wait()

@@ -22,6 +22,7 @@ from svc.mesh.errors import Unavailable
 from svc.mesh.ingest import Ingest
 from svc.mesh.localizer import Localizer
 from svc.mesh.outbox import Relay
+from svc.mesh.policy_releases import STABLE, release_of
 from svc.mesh.service import Service
 from svc.mesh.settings import Settings
 from svc.mesh.wire import decoder
@@ -45,6 +46,7 @@ class Runtime:
         self.settings = settings or Settings()
         self.clock: Clock = clock or SystemClock()
         self.instance = new_id().replace("-", "")
+        self.release = release_of(self.settings, service.name)
         self.log = log.logger(service.name, self.instance[-8:])
         self.callable_subjects = service.may_call()
         self.publishable = service.may_publish()
@@ -53,6 +55,8 @@ class Runtime:
         self.ready = False
         self.started_s = 0.0
         self.metadata: dict[str, str] = {}
+        if self.release != STABLE:
+            self.metadata["release"] = self.release
         self.connection = Connection()
         self.caller = Caller(self.connection, service.name, self.instance)
         self.ingest = Ingest(self.connection, service.name, self.instance)

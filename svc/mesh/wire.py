@@ -147,6 +147,11 @@ def error_reply(failure: BaseException) -> tuple[bytes, dict[str, str]]:
     return encode(document), {ERROR_HEADER: name, ERROR_CODE_HEADER: str(document["status"])}
 
 
+def found_nobody(message: Message) -> bool:
+    """Tell whether the broker itself answered, because nobody was there to hear."""
+    return message.headers is not None and message.headers.get(STATUS_HEADER) == NO_RESPONDERS
+
+
 def check_answer(message: Message, call: Call[Any, Any]) -> None:
     """Raise what an answer refuses, or Unavailable when there was nobody to answer."""
     headers = message.headers or {}

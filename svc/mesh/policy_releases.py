@@ -1,0 +1,46 @@
+"""Releases: how one release of a service is reached beside the one that everybody uses.
+
+An instance that is told no release is stable: it answers the plain subject of each call,
+`rpc.<service>.<version>.<verb>`, and `release.<service>.<version>.stable.<verb>`. One that is told
+a release (`WALLET_RELEASE=blue`) answers only `release.wallet.<version>.blue.<verb>`, where the
+broker's mapping sends a canary's share and callers send what a shadow shall see. A call that finds
+nobody there goes to the stable instances (svc/mesh/caller.py).
+"""
+
+import re
+from collections.abc import Mapping
+
+from svc.mesh.errors import DeclarationError
+
+STABLE = "stable"
+LABEL = r"[a-z0-9][a-z0-9-]{0,30}"
+"""The form of a release's name: one token of a subject."""
+CALL_TOKENS = 4
+
+
+def release_subject(subject: str, release: str) -> str:
+    """Return where a release answers a call, empty for what is no call of a service's contract."""
+    tokens = subject.split(".")
+    if len(tokens) != CALL_TOKENS or tokens[0] != "rpc":
+        return ""
+    _, service, version, verb = tokens
+    return f"release.{service}.{version}.{release}.{verb}"
+
+
+def release_of(settings: Mapping[str, str], service: str) -> str:
+    """Return the release that an instance was told to be; raises DeclarationError for no name."""
+    variable = f"{service.upper()}_RELEASE"
+    release = settings.get(variable) or STABLE
+    if not re.fullmatch(LABEL, release):
+        raise DeclarationError(
+            f"{variable}={release!r} is no name of a release: lower case letters, digits, dashes"
+        )
+    return release
+
+
+def answered(subject: str, release: str) -> list[str]:
+    """Return the subjects on which an instance of a release answers a call."""
+    own = release_subject(subject, release)
+    if not own:
+        return [subject]
+    return [subject, own] if release == STABLE else [own]
