@@ -18,7 +18,7 @@ from rich.console import Console
 from svc.platform.errors import PlatformError
 from svc.platform.installation import ROOT
 from svc.platform.ports import HOST, free_ports
-from tests.bench import mesh_report
+from tests.bench import events, mesh_events, mesh_report
 from tests.bench.measures import Cpu, Order, Row, per_transfer_us
 from tests.bench.peers.moleculer import moleculer
 from tests.bench.stage import BenchError, Child, Loader, Stage, staged
@@ -38,10 +38,20 @@ class Size:
     rounds: int
     seconds: float
     warm_s: float
+    events: int
+    event_s: float
+    event_rounds: int
+    low_events: int
 
 
-FULL = Size(rounds=5, seconds=1.0, warm_s=0.3)
-QUICK = Size(rounds=1, seconds=0.4, warm_s=0.2)
+FULL = Size(
+    rounds=5, seconds=1.0, warm_s=0.3, events=20_000, event_s=5.0, event_rounds=3,
+    low_events=100_000,
+)  # fmt: skip
+QUICK = Size(
+    rounds=1, seconds=0.4, warm_s=0.2, events=4_000, event_s=2.0, event_rounds=1,
+    low_events=10_000,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,10 @@ class Bench:
         contenders = self.chosen(list(CONTENDERS), "echo")
         if contenders:
             await self.echoes(contenders)
-        sections: Mapping[str, Callable[[], Awaitable[None]]] = {}
+        sections: Mapping[str, Callable[[], Awaitable[None]]] = {
+            "events": self.events,
+            "lanes": self.lanes,
+        }
         for name in self.chosen(list(sections)):
             await sections[name]()
 
@@ -110,6 +123,27 @@ class Bench:
                         await self.echo(name, number, in_flight, *running[name])
         place = list(CONTENDERS)
         self.rows.sort(key=lambda row: (row.round, place.index(row.contender), row.in_flight))
+
+    async def events(self) -> None:
+        """Measure events end to end."""
+        async with (
+            mesh_events.prepared(self.stage) as environment,
+            mesh_events.side(self.stage, "teller", environment) as teller,
+            mesh_events.side(self.stage, "hearer", environment) as hearer,
+        ):
+            sides = mesh_events.Sides(self.stage, teller, hearer)
+            for _ in range(self.size.event_rounds):
+                found = await mesh_events.throughput(sides, self.size.events, self.say)
+                found |= await mesh_events.latency(sides, self.size.event_s, self.say)
+                self.measured.append(found)
+
+    async def lanes(self) -> None:
+        """Measure whether events that have time hold up those that have none."""
+        async with mesh_events.prepared(self.stage) as environment:
+            found = await mesh_events.lanes(
+                self.stage, environment, self.size.low_events, self.size.event_s, self.say
+            )
+            self.measured.append(found)
 
     @asynccontextmanager
     async def contender(self, name: str) -> AsyncGenerator[tuple[Child, Loader]]:
@@ -168,7 +202,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = {"rounds": asked.rounds, "seconds": asked.seconds}
     size = dataclasses.replace(size, **{k: v for k, v in chosen.items() if v is not None})
     try:
-        with staged() as stage:
+        with staged(events.services()) as stage:
             bench = Bench(stage, size, asked.only, lambda text: console.print(text, markup=False))
             asyncio.run(bench.run())
     except (BenchError, PlatformError) as failure:

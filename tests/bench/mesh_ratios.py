@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import StatisticsError, median
 
 from tests.bench.measures import Row
 from tests.bench.ratios import Round
@@ -135,7 +135,7 @@ def ratios(rows: Sequence[Row]) -> dict[str, float]:
     for name in (promise.name for promise in ECHOES):
         try:
             found[name] = round(median(ways[name](one) for one in rounds), 3)
-        except (KeyError, ZeroDivisionError):
+        except (KeyError, ZeroDivisionError, StatisticsError):
             continue  # not measured this time, or nothing was answered
     return found
 
