@@ -53,7 +53,8 @@ NOTHING = Money()
 class Wallet:
     """A player's money as it stands, in the wallet's one currency.
 
-    `seq` counts the applied transfers of the player, of which `last_id` is the last.
+    `seq` counts the applied transfers of the player, of which `last_id` is the last. From a
+    closed one nothing is staked or withdrawn any more.
     """
 
     user_id: str
@@ -61,6 +62,7 @@ class Wallet:
     money: Money
     seq: int = 0
     last_id: str | None = None
+    closed: bool = False
 
 
 class Record(Struct, frozen=True, kw_only=True, gc=False):

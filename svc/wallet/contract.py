@@ -84,6 +84,13 @@ class InDebt(InsufficientFunds):
     name = "in-debt"
 
 
+class AccountClosed(Refused):
+    """The account was closed: no stakes and no withdrawals any more."""
+
+    name = "account-closed"
+    status = 403
+
+
 class BalanceTooLarge(Refused):
     """The balance would be larger than a message can carry."""
 
@@ -284,8 +291,8 @@ BALANCE_CHANGED = Event(
 MONEY_CALLERS = ("sportsbook", "payment", "casino", "gateway")
 """Who may move money by call: the three of the diagram, and the gateway's gRPC door."""
 REFUSALS = (
-    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AlreadySettled, HoldExceeded, InDebt,
-    InsufficientFunds, BalanceTooLarge,
+    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AccountClosed, AlreadySettled,
+    HoldExceeded, InDebt, InsufficientFunds, BalanceTooLarge,
 )  # fmt: skip
 
 BALANCE = Call(

@@ -17,6 +17,7 @@ class Invariant(Struct, frozen=True):
 
 
 FORCIBLE = ", ".join(f"'{kind}'" for kind in sorted(rules.FORCIBLE))
+STAKES = ", ".join(f"'{kind}'" for kind in sorted(rules.STAKES))
 INVARIANTS: dict[str, Invariant] = {
     # Money only moves: what one has, another lacks.
     "currency_does_not_sum_to_zero": Invariant(
@@ -135,6 +136,21 @@ INVARIANTS: dict[str, Invariant] = {
                 AND transfer.currency IS DISTINCT FROM wallet.currency
         """,
         "SELECT t.id FROM transfer t JOIN wallet w USING (user_id) WHERE t.currency <> w.currency",
+    ),
+    "closed_without_its_transfer": Invariant(
+        "who is closed was closed by a transfer, and played no more",
+        f"""
+            SELECT (SELECT count(*) FROM wallet FULL JOIN (
+                SELECT DISTINCT user_id FROM transfer WHERE verb = 'close' AND outcome = 'applied'
+                ) AS closing USING (user_id)
+                WHERE coalesce(closed, false) <> (closing.user_id IS NOT NULL))
+                + (SELECT count(*) FROM transfer AS closing JOIN transfer AS later
+                    ON later.user_id = closing.user_id AND later.seq > closing.seq
+                    WHERE closing.verb = 'close' AND (later.verb = 'hold'
+                        OR (later.verb = 'deduct_balance' AND later.kind IN ({STAKES}))))
+        """,  # noqa: S608 -- the kinds are the rules'
+        "SELECT * FROM transfer WHERE user_id = '…' ORDER BY seq: what came after the closing "
+        "was written past the rules",
     ),
     # At most one rollback by a unique index; it gives back exactly what was taken, of bonus money
     # at least what was left.

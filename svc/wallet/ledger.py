@@ -7,7 +7,7 @@ from svc.mesh.errors import Refused
 from svc.wallet import rules
 from svc.wallet.book import NOTHING, Book, Record, Wallet
 from svc.wallet.contract import Receipt, Rollback
-from svc.wallet.operations import VERBS, Credit, Operation, fingerprint
+from svc.wallet.operations import VERBS, Close, Credit, Operation, fingerprint
 
 Answer = Receipt | Refused
 Decided = tuple[Record, Context]
@@ -68,6 +68,8 @@ def _done(operation: Operation, mark: bytes, wallet: Wallet | None, plan: rules.
         wallet.money += plan.change
         wallet.seq = seq = wallet.seq + 1
         wallet.last_id = operation.transfer_id
+        if type(operation) is Close:
+            wallet.closed = True
     return Record(
         transfer_id=operation.transfer_id,
         verb=VERBS[type(operation)],

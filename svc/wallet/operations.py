@@ -1,14 +1,18 @@
-"""The six operations on money: each a request of the contract, with the fingerprint of its body."""
+"""The operations on money: requests of the contract and one of events, with their fingerprints."""
 
 from hashlib import sha256
 from typing import Literal
 
 import msgspec
+from msgspec import Struct
 
 from svc.mesh.errors import Invalid
+from svc.mesh.types import Id
 from svc.wallet.contract import BatchItem, Capture, Hold, Release, Rollback, Transfer
 
-Verb = Literal["deduct_balance", "credit_balance", "hold", "capture", "release", "rollback"]
+Verb = Literal[
+    "deduct_balance", "credit_balance", "hold", "capture", "release", "rollback", "close"
+]  # fmt: skip
 
 
 class Deduct(Transfer, frozen=True, kw_only=True, omit_defaults=True):
@@ -21,9 +25,16 @@ class Credit(Transfer, frozen=True, kw_only=True, omit_defaults=True):
     into: Literal["cash", "bonus"] | None = None
 
 
-Operation = Deduct | Credit | Hold | Capture | Release | Rollback
+class Close(Struct, frozen=True, kw_only=True):
+    """Close a player's account: no stakes and withdrawals any more. Only an event says so."""
 
-OPERATIONS: dict[Verb, type[Operation]] = {
+    transfer_id: Id
+    user_id: Id
+
+
+Operation = Deduct | Credit | Hold | Capture | Release | Rollback | Close
+
+OPERATIONS: dict[Verb, type[Operation]] = {  # that may be called for
     "deduct_balance": Deduct,
     "credit_balance": Credit,
     "hold": Hold,
@@ -32,7 +43,8 @@ OPERATIONS: dict[Verb, type[Operation]] = {
     "rollback": Rollback,
 }
 VERBS: dict[type[Operation], Verb] = {kind: verb for verb, kind in OPERATIONS.items()}
-MARKS = {kind: verb.encode() for verb, kind in OPERATIONS.items()}
+VERBS[Close] = "close"
+MARKS = {kind: verb.encode() for kind, verb in VERBS.items()}
 encode = msgspec.json.Encoder(order="sorted").encode
 
 

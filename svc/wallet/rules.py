@@ -6,7 +6,8 @@ follow the split of the stake; a rollback restores the recorded split. Only what
 player owe: cash below what is held is a debt, and whatever comes to the cash clears it first.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -14,6 +15,7 @@ from svc.mesh.errors import NotFound, Refused
 from svc.mesh.types import AMOUNT_MAX
 from svc.wallet.book import NOTHING, Book, Money, Outcome, Record, Wallet
 from svc.wallet.contract import (
+    AccountClosed,
     AlreadySettled,
     BalanceTooLarge,
     Capture,
@@ -29,7 +31,7 @@ from svc.wallet.contract import (
     RolledBack,
     TransferConflict,
 )
-from svc.wallet.operations import Credit, Deduct, Operation
+from svc.wallet.operations import Close, Credit, Deduct, Operation
 
 House = Literal[
     "bets_in_play", "revenue", "casino", "provider_clearing", "promotions", "prizes", "jackpots",
@@ -55,16 +57,21 @@ HOUSE_OF: dict[Kind, House] = {
 STAKES: frozenset[Kind] = frozenset({"bet", "casino_bet"})
 """Only stakes may use bonus money: a withdrawal or a refund never does."""
 NOT_IN_DEBT: frozenset[Kind] = STAKES | frozenset[Kind]({"withdrawal", "refund"})
-"""What a player who owes money may not do (Marathonbet's terms 1.14.2): play and take money out."""
+"""What a player who owes money may not do (Marathonbet's terms 1.14.2): play and take money out.
+
+Nor may the owner of a closed account, whose open bets and holds still come to their end."""
 FORCIBLE: frozenset[Kind] = frozenset({
     "chargeback", "refund", "bet_payout", "bet_refund", "casino_payout", "prize", "jackpot",
     "adjustment",
 })  # fmt: skip
 """Deductions that may make a player owe: money that has left already, or was paid by mistake."""
 
+CLOSED = "this account was closed"
+NO_WALLET = "this user has no wallet"
+
 PRECEDENCE: tuple[type[Refused], ...] = (
-    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AlreadySettled, HoldExceeded, InDebt,
-    InsufficientFunds, BalanceTooLarge,
+    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AccountClosed, AlreadySettled,
+    HoldExceeded, InDebt, InsufficientFunds, BalanceTooLarge,
 )  # fmt: skip
 """Every refusal there is, in the order in which they are looked for."""
 REFUSAL_NAMED = {refusal.name: refusal for refusal in PRECEDENCE}
@@ -110,19 +117,7 @@ class Plan(Struct, frozen=True, kw_only=True, gc=False):
 
 def decide(operation: Operation, book: Book) -> Plan:
     """Return what a new operation does. Raises one of PRECEDENCE, which is then its answer."""
-    match operation:
-        case Deduct():
-            return _deduct(operation, book)
-        case Credit():
-            return _credit(operation, book)
-        case Hold():
-            return _hold(operation, book)
-        case Capture():
-            return _capture(operation, book)
-        case Release():
-            return _release(operation, book)
-        case Rollback():
-            return _rollback(operation, book)
+    return RULES[type(operation)](operation, book)
 
 
 def replay(operation: Operation, mark: bytes, book: Book) -> Record | None:
@@ -175,7 +170,7 @@ def answer(record: Record) -> Receipt | Refused:
 def wallet_concerned(operation: Operation, book: Book) -> Wallet | None:
     """Return whose money an operation is about, None when nobody knows."""
     match operation:
-        case Deduct() | Credit() | Hold():
+        case Deduct() | Credit() | Hold() | Close():
             return book.wallets.get(operation.user_id)
         case Capture() | Release():
             source = book.holds.get(operation.hold_id)
@@ -187,6 +182,8 @@ def wallet_concerned(operation: Operation, book: Book) -> Wallet | None:
 def _deduct(operation: Deduct, book: Book) -> Plan:
     wallet = _wallet(operation, book)
     money, amount = wallet.money, operation.amount
+    if wallet.closed and operation.kind in NOT_IN_DEBT and not operation.forced:
+        raise AccountClosed(CLOSED)
     if operation.kind == "bonus_expiry":
         # What was staked or converted meanwhile stays with the player.
         change = Money(bonus=-min(amount, money.bonus))
@@ -239,6 +236,8 @@ def _hold(operation: Hold, book: Book) -> Plan:
     if operation.hold_id in book.holds:
         raise TransferConflict("this hold id was used before")
     wallet = _wallet(operation, book)
+    if wallet.closed:
+        raise AccountClosed(CLOSED)
     if wallet.money.debt:
         raise InDebt(f"{wallet.money.debt} owed: a deposit clears it")
     if operation.amount > wallet.money.available:
@@ -300,10 +299,16 @@ def _rollback(operation: Rollback, book: Book) -> Plan:
     )
 
 
+def _close(operation: Close, book: Book) -> Plan:
+    if operation.user_id not in book.wallets:
+        raise NotFound(NO_WALLET)
+    return Plan(kind="adjustment", reference="the account was closed")
+
+
 def _wallet(operation: Deduct | Credit | Hold, book: Book) -> Wallet:
     wallet = book.wallets.get(operation.user_id)
     if wallet is None:
-        raise NotFound("this user has no wallet")
+        raise NotFound(NO_WALLET)
     if wallet.currency != operation.currency:
         raise CurrencyMismatch(f"the wallet is kept in {wallet.currency}")
     return wallet
@@ -336,7 +341,7 @@ def _open_hold(hold_id: str, book: Book) -> Record:
 
 
 def _check_undoable(original: Record, book: Book) -> None:
-    if original.verb in ("capture", "release", "rollback"):
+    if original.verb in ("capture", "release", "rollback", "close"):
         raise AlreadySettled(f"a {original.verb} cannot be rolled back")
     if original.verb == "hold" and original.hold_id in book.closed_holds:
         raise AlreadySettled("this hold was captured or released")
@@ -364,3 +369,10 @@ def _in_play(stake: Record | None, book: Book, *, credits_left: int) -> int:
     if book.credits_left(stake.transfer_id) != credits_left:
         return 0
     return -(stake.change.cash + stake.change.bonus)
+
+
+RULES: dict[type[Operation], Callable[[Any, Book], Plan]] = {
+    Deduct: _deduct, Credit: _credit, Hold: _hold, Capture: _capture, Release: _release,
+    Rollback: _rollback, Close: _close,
+}  # fmt: skip
+"""The rule of each operation."""

@@ -47,12 +47,13 @@ from svc.wallet.contract import (
     TotalsOf,
 )
 from svc.wallet.group import group_of
-from svc.wallet.operations import Credit, Deduct, Operation, of_item
+from svc.wallet.operations import Close, Credit, Deduct, Operation, of_item
 
 wallet = Service(
     WALLET,
     hears=(
         Hear(identity.USER_REGISTERED, "open the wallet"),
+        Hear(identity.USER_ERASED, "close the account"),
         Hear(payment.PAYMENT_SUCCESS, "credit the deposit"),
         Hear(sportsbook.BET_SETTLED, "credit the payout"),
         Hear(sportsbook.BET_CANCELLED, "give the stake back"),
@@ -156,6 +157,12 @@ async def open_wallet(event: CloudEvent[identity.UserRegistered], tx: Tx, contex
     await store.open_wallets(
         tx.connection, {event.data.user_id: event.data.currency}, context.now()
     )
+
+
+@wallet.hears(identity.USER_ERASED)
+async def close_account(event: CloudEvent[identity.UserErased], _: Tx, context: Context) -> None:
+    """Bets and holds that are open still come to their end."""
+    await apply_heard(context, Close(transfer_id=event.id, user_id=event.data.user_id))
 
 
 @wallet.hears(payment.PAYMENT_SUCCESS)

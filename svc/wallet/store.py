@@ -75,7 +75,7 @@ async def open_wallets(connection: Any, currency_of: dict[str, str], at: datetim
 async def wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
     """Return the wallets of these users, by user id; users without one are left out."""
     rows = await connection.fetch(
-        "SELECT user_id, currency, cash, bonus, held, seq, last_id FROM wallet"
+        "SELECT user_id, currency, cash, bonus, held, seq, last_id, closed FROM wallet"
         " WHERE user_id = ANY($1::uuid[])",
         list(users),
     )
@@ -85,7 +85,8 @@ async def wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
 async def some_wallets(connection: Any, count: int) -> dict[str, Wallet]:
     """Return any so many wallets, by user id."""
     rows = await connection.fetch(
-        "SELECT user_id, currency, cash, bonus, held, seq, last_id FROM wallet LIMIT $1", count
+        "SELECT user_id, currency, cash, bonus, held, seq, last_id, closed FROM wallet LIMIT $1",
+        count,
     )
     return {str(row["user_id"]): _wallet(row) for row in rows}
 
@@ -96,11 +97,18 @@ async def lock_wallets(connection: Any, users: Iterable[str]) -> dict[str, Walle
     The order by id is the one in which everybody locks.
     """
     rows = await connection.fetch(
-        "SELECT user_id, currency, cash, bonus, held, seq, last_id FROM wallet"
+        "SELECT user_id, currency, cash, bonus, held, seq, last_id, closed FROM wallet"
         " WHERE user_id = ANY($1::uuid[]) ORDER BY user_id FOR NO KEY UPDATE",
         list(users),
     )
     return {str(row["user_id"]): _wallet(row) for row in rows}
+
+
+async def close_wallets(connection: Any, users: Collection[str]) -> None:
+    """Close the locked wallets of these users, in the transaction that writes why."""
+    await connection.execute(
+        "UPDATE wallet SET closed = true WHERE user_id = ANY($1::uuid[])", list(users)
+    )
 
 
 async def transfers(connection: Any, ids: Collection[str], holds: Collection[str]) -> list[Record]:
@@ -242,6 +250,7 @@ def _wallet(row: Any) -> Wallet:
         Money(row["cash"], row["bonus"], row["held"]),
         row["seq"],
         _text(row["last_id"]),
+        row["closed"],
     )
 
 

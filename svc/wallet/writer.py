@@ -230,7 +230,7 @@ class Writer:
     ) -> list[Answer]:
         concerned = Concerned.by(operations)
         opened: dict[str, str] = {}
-        careful = self.careful > 0 or concerned.refers
+        careful = self.careful > 0 or concerned.refers or concerned.closes
         self.careful -= self.careful > 0
         for _ in range(ATTEMPTS_MAX):
             try:
@@ -304,7 +304,11 @@ class Writer:
         draft.book.add(records)
         answers, decided = decide(operations, contexts, draft.book)
         draft.add(decided)
-        return answers, await self._write(draft, []) if decided else None, draft
+        written = await self._write(draft, []) if decided else None
+        if concerned.closes:
+            closed = [user for user, wallet in draft.book.all_wallets() if wallet.closed]
+            await store.close_wallets(self.connection, closed)
+        return answers, written, draft
 
     def _draft(
         self,

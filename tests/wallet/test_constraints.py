@@ -136,6 +136,7 @@ SEEN_BY_AUDIT = [
      "INSERT INTO transfer SELECT * FROM transfer WHERE user_id = $1 AND cash_change = -30"),
     ("refused_request_moved_money",
      f"UPDATE transfer SET outcome = 'refused', refusal = 'x', detail = 'x' WHERE {MINE}"),
+    ("closed_without_its_transfer", "UPDATE wallet SET closed = true WHERE user_id = $1"),
     ("transfer_of_another_wallet", f"UPDATE transfer SET currency = 'USD' WHERE {MINE}"),
     ("entry_without_other_side", f"UPDATE transfer SET kind = 'gift' WHERE {MINE}"),
     ("rollback_differs_from_its_original",

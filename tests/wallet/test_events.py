@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from svc.casino import contract as casino
 from svc.gaming import contract as gaming
 from svc.identity import contract as identity
@@ -336,3 +338,33 @@ async def test_the_hourly_job_audits_and_keeps_what_it_found(
                 break
     assert run["healthy"]
     assert run["entries"] >= len(await ann.entries())
+
+
+async def test_who_left_stakes_and_withdraws_no_more_and_what_is_open_comes_to_its_end(
+    ann: Player, platform: Platform
+) -> None:
+    stake, held = await ann.take(30), new_id()
+    await ann.hold(20, held)
+    closing = new_id()
+    for _ in range(2):
+        await ann.operator.publish(
+            identity.USER_ERASED,
+            identity.UserErased(user_id=ann.user_id),
+            subject=ann.user_id,
+            event_id=closing,
+        )
+    assert await decided(platform, closing) == ("applied", None)
+    for refused in (ann.take(1), ann.take(1, "withdrawal"), ann.hold(1, new_id())):
+        with pytest.raises(wallet.AccountClosed) as answer:
+            await refused
+        assert (answer.value.name, answer.value.status) == ("account-closed", 403)
+    with pytest.raises(wallet.AlreadySettled):
+        await ann.rollback(closing)
+    won = await ann.give(60, "bet_payout", stake=stake.transfer_id)
+    assert (won.cash, won.held) == (130, 20)
+    taken = await ann.capture(held)
+    assert (taken.cash, taken.held) == (110, 0)
+    async with platform.database("wallet") as connection:
+        assert await connection.fetchval(
+            "SELECT closed FROM wallet WHERE user_id = $1", ann.user_id
+        )

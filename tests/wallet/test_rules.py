@@ -11,6 +11,7 @@ from svc.wallet import rules
 from svc.wallet.book import Book, Money, Record, Wallet
 from svc.wallet.contract import (
     REFUSALS,
+    AccountClosed,
     AlreadySettled,
     BalanceTooLarge,
     Capture,
@@ -160,6 +161,14 @@ TURNED_DOWN = Record(
     transfer_id=REFUSED, verb="deduct_balance", outcome="refused", user_id=ANN, currency="EUR"
 )
 
+
+def left(cash: int, *records: Record) -> Book:
+    """Return what is known of a player whose account was closed."""
+    known = book(cash, 0, 0, *records)
+    known.wallets[ANN].closed = True
+    return known
+
+
 CHANGES: list[tuple[str, Book, Operation, Money]] = [
     ("cash to exactly zero", book(100), deduct(100), Money(-100)),
     ("cash first, then bonus", book(70, 50), deduct(100), Money(-70, -30)),
@@ -169,6 +178,11 @@ CHANGES: list[tuple[str, Book, Operation, Money]] = [
     ("an expiry of all that is left", book(9, 5), deduct(8, "bonus_expiry"), Money(0, -5)),
     ("an expiry of a part", book(9, 5), deduct(3, "bonus_expiry"), Money(0, -3)),
     ("an expiry when nothing is left", book(9), deduct(3, "bonus_expiry"), Money()),
+    ("a win of who left", left(0, taken(5)), credit(9, stake=STAKE), Money(9)),
+    ("a deposit of who left", left(0), credit(9, "deposit"), Money(9)),
+    ("a chargeback of who left", left(9), deduct(12, "chargeback", forced=True), Money(-12)),
+    ("a refund that the provider gave to who left", left(9), deduct(9, "refund", forced=True),
+     Money(-9)),
     ("a deposit", book(), credit(7, "deposit"), Money(7)),
     ("a bonus", book(), credit(7, "bonus"), Money(0, 7)),
     ("a bonus that is cash", book(), credit(7, "bonus", into="cash"), Money(7)),
@@ -232,6 +246,10 @@ REFUSED_CASES: list[tuple[str, Book, Operation, type[Refused]]] = [
     ("a win as a stake", book(9, 0, 0, won(9)), credit(9, stake=WIN), NotFound),
     ("no such hold", book(9), capture(), NotFound),
     ("another currency", book(9), deduct(1, currency="USD"), CurrencyMismatch),
+    ("a bet of who left", left(9), deduct(1), AccountClosed),
+    ("a round of who left", left(9), deduct(1, "casino_bet"), AccountClosed),
+    ("a withdrawal of who left", left(9), deduct(1, "withdrawal"), AccountClosed),
+    ("a hold of who left", left(9), hold(1), AccountClosed),
     ("a hold that is closed", book(9, 0, 0, placed(5), CLOSED), capture(1), AlreadySettled),
     ("a release twice", book(9, 0, 0, placed(5), CLOSED), Release(transfer_id=NEW, hold_id=HOLD),
      AlreadySettled),
