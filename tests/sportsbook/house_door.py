@@ -7,10 +7,13 @@ from typing import Any
 import httpx
 
 from svc.mesh.clock import new_id
+from svc.wallet import contract as wallet
 from tests.sportsbook.match import now_ms
 from tests.sportsbook.players import until
+from tests.support.mesh import Operator
 
 PASSWORD = "correct horse battery"
+LOST, VOID = 'result="0"', 'result="0" void_factor="1"'
 RACE = 1110
 """Winner: each way it is settled with Top {winners}."""
 TOP = 1091
@@ -25,6 +28,19 @@ class Leg:
     placed: str = ""
 
 
+def won(*odds: str) -> list[Leg]:
+    return [Leg(each) for each in odds]
+
+
+def dead_heat(odds: str, factor: str) -> Leg:
+    return Leg(odds, f'result="1" dead_heat_factor="{factor}"')
+
+
+def problem(answer: httpx.Response) -> str:
+    """Return the name of a refusal."""
+    return answer.json()["type"].rsplit(":", 1)[1]
+
+
 @dataclass
 class Door:
     """A client of the gateway, with the token of the feed and of the staff."""
@@ -33,7 +49,7 @@ class Door:
     feed_token: str
     staff: Mapping[str, str] = field(default_factory=dict[str, str])
     at_ms: int = 0
-    last: tuple[str, str, str] = ("", "", "")
+    said: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
 
     async def post(self, path: str, body: object, headers: Mapping[str, str]) -> httpx.Response:
         keys = {"idempotency-key": new_id(), **headers}
@@ -47,22 +63,25 @@ class Door:
     async def feed(self, name: str, event_id: str, inside: str, more: str = "") -> None:
         """Send a message of the feed, newer than all before."""
         self.at_ms = max(self.at_ms + 1, now_ms())
-        self.last = (
-            name,
-            f'product="1" event_id="{event_id}" timestamp="{self.at_ms}" {more}',
-            inside,
-        )
+        head = f'product="1" event_id="{event_id}" timestamp="{self.at_ms}" {more}'
+        self.said.append((name, head, inside))
         await self.repeat()
 
-    async def repeat(self, more: str = "") -> None:
-        """Send the last message again, byte for byte, or as a recovery does."""
-        name, head, inside = self.last
+    async def repeat(self, more: str = "", number: int = -1) -> None:
+        """Send the last message again, byte for byte, or as a recovery does; or another one."""
+        name, head, inside = self.said[number]
         answer = await self.client.post(
             "/feeds/betradar",
             content=f"<{name} {head} {more}>{inside}</{name}>",
             headers={"x-access-token": self.feed_token, "content-type": "application/xml"},
         )
         assert answer.status_code == 202, answer.text
+
+    async def repeat_all(self, event_id: str, more: str = "") -> None:
+        """Send everything that was said of an event again, in its order."""
+        for number, (_, head, _) in enumerate(tuple(self.said)):
+            if f'event_id="{event_id}"' in head:
+                await self.repeat(more, number)
 
     async def offer(self, leg: Leg, *, each_way: bool = False, attributes: str = "") -> str:
         """Put an event with this leg on sale, each way as a race of eight; return its id."""
@@ -151,3 +170,24 @@ class Account:
             return await self.cash() == cash
 
         await until(there, f"{cash} in the wallet, not {await self.cash()}")
+
+    async def is_given(self, operator: Operator, amount: int) -> None:
+        """Let money come in, or go out when it is below zero."""
+        transfer = wallet.Transfer(
+            transfer_id=new_id(),
+            user_id=self.user_id,
+            amount=abs(amount),
+            currency="EUR",
+            kind="deposit" if amount > 0 else "withdrawal",
+            reference="test",
+        )
+        call = wallet.CREDIT_BALANCE if amount > 0 else wallet.DEDUCT_BALANCE
+        await operator.call(call, transfer)
+
+    async def strikes(
+        self, legs: Sequence[Leg], stake: int, **more: Any
+    ) -> tuple[list[tuple[str, Leg]], dict[str, Any]]:
+        """Put the legs on sale and strike a bet on them."""
+        each_way = bool(more.get("each_way"))
+        events = [(await self.door.offer(leg, each_way=each_way), leg) for leg in legs]
+        return events, await self.bets(events, stake, **more)
