@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from svc.mesh.contract import Event
 from svc.mesh.policy_releases import release_subject
+from svc.mesh.policy_rules import BUCKET
 from svc.mesh.service import Service
 
 DEAD_STREAM = "DEAD"
@@ -90,6 +91,7 @@ class Topology:
             subscribe.add(f"rpc.mesh.v1.{name}.* {name}")
         if service.cache:
             publish |= {f"$KV.{name}.>", *self._bucket_reads(name)}
+        publish |= self._bucket_reads(BUCKET)
         for contract in service.reads:
             publish |= self._bucket_reads(contract.name)
         if service.localizes:
@@ -132,7 +134,15 @@ class Topology:
 
 STAFF = {
     "operator": Permissions(
-        publish=("$JS.ACK.>", "$JS.API.>", "$JS.FC.>", "$SRV.>", "release.>", "rpc.>"),
+        publish=(
+            "$JS.ACK.>",
+            "$JS.API.>",
+            "$JS.FC.>",
+            f"$KV.{BUCKET}.>",
+            "$SRV.>",
+            "release.>",
+            "rpc.>",
+        ),
         subscribe=("$JS.EVENT.>", "*.events.>", "_INBOX.operator.>", "dead.>", "live.>"),
     ),
     "observer": Permissions(

@@ -22,6 +22,7 @@ from svc.mesh.errors import Unavailable
 from svc.mesh.ingest import Ingest
 from svc.mesh.localizer import Localizer
 from svc.mesh.outbox import Relay
+from svc.mesh.policy import Policies
 from svc.mesh.policy_releases import STABLE, release_of
 from svc.mesh.service import Service
 from svc.mesh.settings import Settings
@@ -59,6 +60,7 @@ class Runtime:
             self.metadata["release"] = self.release
         self.connection = Connection()
         self.caller = Caller(self.connection, service.name, self.instance)
+        self.policies = Policies(self.caller, self.clock, self.log)
         self.ingest = Ingest(self.connection, service.name, self.instance)
         self.localizer = Localizer(service.name, self.find_http)
         self.relay: Relay | None = None
@@ -117,6 +119,7 @@ class Runtime:
 
         async def connected() -> None:
             gauge.set(1)
+            self.policies.watch(self.jetstream)
             for consumer in self.consumers:
                 consumer.lost_connection()
 
@@ -142,6 +145,7 @@ class Runtime:
             raise Unavailable(f"{name} cannot reach NATS: {failure or type(failure)}") from failure
         gauge.set(1)
         await self.caller.start()
+        self.policies.watch(self.jetstream)
         await self.ingest.start()
 
     async def _broker_error(self, failure: Exception) -> None:
@@ -171,6 +175,7 @@ class Runtime:
         if self.relay is not None:
             await self.relay.drain()
         await self.localizer.close()
+        await self.policies.stop()
         if self.database is not None:
             await self.database.close()
         if self._redis is not None:
