@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from nats.errors import Error as NatsError, SlowConsumerError
 
-from svc.mesh import log, metrics, tls
+from svc.mesh import log, metrics, tls, tracing
 from svc.mesh.cache import Cache
-from svc.mesh.caller import Caller
 from svc.mesh.clock import Clock, SystemClock, new_id
 from svc.mesh.connection import Connection, Message
 from svc.mesh.consumer import Consumer
@@ -59,7 +58,8 @@ class Runtime:
         if self.release != STABLE:
             self.metadata["release"] = self.release
         self.connection = Connection()
-        self.caller = Caller(self.connection, service.name, self.instance)
+        self.parts = tracing.parts()
+        self.caller = self.parts.caller(self.connection, service.name, self.instance)
         self.policies = Policies(self.caller, self.clock, self.log)
         self.ingest = Ingest(self.connection, service.name, self.instance)
         self.localizer = Localizer(service.name, self.find_http)
@@ -81,9 +81,10 @@ class Runtime:
         began = time.perf_counter()
         await self._connect()
         if self.service.database:
-            self.relay = Relay(self)
+            self.relay = self.parts.relay(self)
             url = self.settings[f"{self.service.name.upper()}_DATABASE_URL"]
-            self.database = await Database.connect(url, self.service.name, self.relay.committed)
+            connect = self.parts.database.connect
+            self.database = await connect(url, self.service.name, self.relay.committed)
             await self.relay.start()
         if self.service.redis:
             from redis.asyncio import Redis  # two services in twelve pay for it
@@ -92,11 +93,11 @@ class Runtime:
         for hook in self.service.start_hooks:
             await hook(self.context())
         for call, handler in self.service.call_handlers.values():
-            endpoint = Endpoint(self, call, handler)
+            endpoint = self.parts.endpoint(self, call, handler)
             await endpoint.start()
             self.endpoints.append(endpoint)
         for stream, hears in self._by_stream().items():
-            consumer = Consumer(self, stream, hears)
+            consumer = self.parts.consumer(self, stream, hears)
             await consumer.start()
             self.consumers.append(consumer)
         await Discovery(self, self.metadata).start()
