@@ -51,6 +51,7 @@ from svc.sportsbook.contract_bets import (
     SelfExcluded,
     SystemName,
 )
+from svc.sportsbook.contract_feed import RECOVER_EVENT
 from svc.sportsbook.contract_offers import (
     CASH_OUT,
     DEDUCT,
@@ -328,7 +329,7 @@ SPORTSBOOK = Contract(
     purpose="Fixtures, markets and odds from BetRadar; bets and their settlement.",
     answers=(
         LIST_EVENTS, GET_EVENT, PLACE_BET, LIST_BETS, GET_BET, INGEST, LIABILITIES, QUOTE_CASH_OUT,
-        CASH_OUT, LIST_FREE_BETS, GRANT_FREE_BET, DEDUCT,
+        CASH_OUT, LIST_FREE_BETS, GRANT_FREE_BET, DEDUCT, RECOVER_EVENT,
     ),
     publishes=(
         BET_PLACED, BET_SETTLED, BET_CANCELLED, BET_REJECTED, BET_ROLLED_BACK, BET_CASHED_OUT,

@@ -1,5 +1,6 @@
 """The feed's API over HTTP: recoveries and documents, as a port with typed answers."""
 
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -38,6 +39,14 @@ class FeedApi:
         if after_ms is not None:
             told["after"] = after_ms
         await self._ask("POST", f"/{producer}/recovery/initiate_request", told)
+
+    async def recover_event(
+        self, producer: str, what: Literal["odds", "stateful"], event_id: str, request_id: int
+    ) -> None:
+        """Ask a producer to send an event's current odds, or all that settled and cancelled."""
+        kind = "odds" if what == "odds" else "stateful_messages"
+        told = {"request_id": request_id, "node_id": NODE_ID}
+        await self._ask("POST", f"/{producer}/{kind}/events/{event_id}/initiate_request", told)
 
     async def fixture(self, event_id: str, language: str = "en") -> bytes:
         """Return an event's fixture as the API's document."""

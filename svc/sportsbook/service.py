@@ -22,6 +22,7 @@ from svc.sportsbook import (
     extras,
     feed,
     feed_descriptions,
+    feed_events,
     feed_nats,
     feed_recovery,
     paying,
@@ -65,6 +66,7 @@ from svc.sportsbook.contract import (
     LiabilityReport,
     PlaceBet,
 )
+from svc.sportsbook.contract_feed import RECOVER_EVENT, EventRecovery, RecoverEvent
 from svc.sportsbook.contract_offers import (
     CashedOut,
     CashOut,
@@ -241,6 +243,12 @@ async def deduct(request: Deduction, context: Context) -> Empty:
     await identity.require_permission(context, request.actor_id, "sportsbook.deductions")
     await extras.deduct(request, context)
     return Empty()
+
+
+@sportsbook.answers(RECOVER_EVENT)
+async def recover_event(request: RecoverEvent, context: Context) -> EventRecovery:
+    await identity.require_permission(context, request.actor_id, "sportsbook.recoveries")
+    return await feed_events.recover(request, context)
 
 
 @sportsbook.hears(identity.USER_REGISTERED)
