@@ -82,6 +82,7 @@ class Topology:
         for stream in self.heard_subjects(service):
             publish |= {
                 f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}",
+                f"$JS.API.CONSUMER.INFO.{stream}.{name}",
                 f"$JS.ACK.{stream}.{name}.>",
                 f"dead.{name}.{stream.lower()}.*",
             }
@@ -97,7 +98,7 @@ class Topology:
         if service.localizes:
             publish.add("$SRV.INFO.localization")
         if name == "gateway":
-            publish |= {"$SRV.PING", "$SRV.INFO.localization"}
+            publish |= {"$SRV.PING", "$SRV.EDGES", "$SRV.INFO.localization"}
             subscribe |= {
                 f"live.{live.channel}.>" for s in self.services for live in s.contract.pushes
             }

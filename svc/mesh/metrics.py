@@ -59,6 +59,8 @@ CALLS: dict[tuple[str, ...], Tally] = {}
 """Calls made, by (caller, callee, verb)."""
 SERVED: dict[tuple[str, ...], Tally] = {}
 """Calls answered, by (service, verb, caller)."""
+EVENTS: dict[tuple[str, ...], Tally] = {}
+"""Events worked on, by (publisher, service, type)."""
 
 
 def tally(kept: dict[tuple[str, ...], Tally], *labels: str) -> Tally:

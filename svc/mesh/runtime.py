@@ -20,6 +20,7 @@ from svc.mesh.endpoint import Endpoint
 from svc.mesh.errors import Unavailable
 from svc.mesh.ingest import Ingest
 from svc.mesh.localizer import Localizer
+from svc.mesh.observed import STANDING
 from svc.mesh.outbox import Relay
 from svc.mesh.policy import Policies
 from svc.mesh.policy_releases import STABLE, release_of
@@ -100,6 +101,7 @@ class Runtime:
             consumer = self.parts.consumer(self, stream, hears)
             await consumer.start()
             self.consumers.append(consumer)
+        STANDING.watch(self)
         await Discovery(self, self.metadata).start()
         await self.connection.flush()
         self.ready = True
@@ -164,6 +166,7 @@ class Runtime:
 
         Stopping what is stopped does nothing.
         """
+        STANDING.forget(self)
         if self.connection.is_closed:
             return
         self.ready = False
