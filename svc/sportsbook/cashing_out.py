@@ -15,6 +15,7 @@ from svc.mesh.errors import Conflict, IdempotencyMismatch, Invalid, NotFound
 from svc.sportsbook import (
     house,
     paying,
+    payout_day,
     rules,
     rules_cash_out,
     rules_settlement,
@@ -52,6 +53,8 @@ async def quote(request: QuoteOf, context: Context) -> CashOutQuote:
     async with context.transaction() as tx:
         bet = await _bet(request, tx)
         amount = await _worth(bet, tx)
+        left = await payout_day.left(tx, bet, house.limits(context))
+        amount = amount if left is None else min(amount, left)
         if amount <= 0:
             raise NoCashOut("this bet is worth nothing now")
         now = context.now()
@@ -166,8 +169,13 @@ async def _factors(legs: list[LegRow], tx: Tx) -> list[Fraction]:
 
 async def _take(bet: BetRow, wanted: Quote, fraction: Decimal, key: str, tx: Tx) -> Quote:
     """Pay for a bet or a part of it; the rest runs on."""
-    now, rounding = tx.context.now(), house.limits(tx.context).rounding
+    now, limits = tx.context.now(), house.limits(tx.context)
+    rounding = limits.rounding
     amount = rules_settlement.rounded(wanted.amount * Fraction(fraction), rounding)
+    left = await payout_day.left(tx, bet, limits)
+    if left is not None and amount > left:
+        raise QuoteExpired("less may be paid today by now: ask for another offer")
+    await payout_day.cashed_out(tx, bet, wanted.quote_id, amount, limits)
     transfer_id = settling.payment_id(bet.bet_id, bet.version + 1, "cash-out")
     taken = msgspec.structs.replace(wanted, idempotency_key=key, fraction=fraction, paid=amount)
     await store_cash_out.take(tx, taken, transfer_id, now)

@@ -321,7 +321,7 @@ async def job_due(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context)
 
 async def _sweep(context: Context) -> None:
     """Finish what waits; what fails now waits for the next time."""
-    for sweep in (feed.sweep, placing.sweep, paying.sweep):
+    for sweep in (feed.sweep, placing.sweep, extras.sweep, paying.sweep):
         try:
             await sweep(context)
         except Unavailable as failure:

@@ -16,6 +16,7 @@ from svc.mesh.database import Tx
 from svc.sportsbook import (
     house,
     paying,
+    payout_day,
     rules,
     store_bets,
     store_exposure,
@@ -72,16 +73,27 @@ async def _decide(tx: Tx, bet_ids: Sequence[str]) -> None:
     legs = await store_bets.legs(tx, [bet.bet_id for bet in live])
     limits = house.limits(tx.context)
     changes = Changes()
+    days = await payout_day.of(tx, live, limits)
     for bet in live:
-        _change(bet, legs[bet.bet_id], limits, changes)
+        _change(bet, legs[bet.bet_id], limits, changes, days)
     await _write(tx, changes)
+    if days is not None:
+        await days.write(tx)
 
 
-def _change(bet: BetRow, legs: list[LegRow], limits: rules.Limits, changes: Changes) -> None:
+def _change(
+    bet: BetRow,
+    legs: list[LegRow],
+    limits: rules.Limits,
+    changes: Changes,
+    days: payout_day.Days | None,
+) -> None:
     """Note what has to change for a bet, given its legs as they are."""
     win = [leg.state for leg in legs if leg.part == "win"]
     place = [leg.state for leg in legs if leg.part == "place"]
     found = verdict(terms_of(bet, len(win), limits), win, place)
+    if days is not None:
+        found = days.held(bet, found)
     cancelled = found is not None and found.result == "void" and any(leg.cancelled for leg in legs)
     if bet.status == "accepted":
         if found is None:
