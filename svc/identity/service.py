@@ -10,6 +10,8 @@ from svc.identity import (
     exclusions,
     guesses,
     password_changes,
+    play_store,
+    plays,
     privacy as own_data,
     rules,
     second_factor,
@@ -26,6 +28,7 @@ from svc.identity.contract import (
     ADMIN_USER,
     AUTHORIZE,
     CONTACT,
+    COUNT_STAKE,
     GET_USER,
     IDENTITY,
     KYC_CHANGED,
@@ -41,6 +44,7 @@ from svc.identity.contract import (
     SESSION_REVOKED,
     SET_KYC,
     SET_LIMITS,
+    STAKES_TOLD,
     TAKE_TIME_OUT,
     UPDATE_PROFILE,
     VERIFY_TOKEN,
@@ -95,6 +99,7 @@ identity = Service(
         Hear(KYC_CHANGED, "drop the cached profile"),
         Hear(LIMIT_CHANGED, "drop the cached profile"),
         Hear(SELF_EXCLUDED, "drop the cached profile"),
+        Hear(STAKES_TOLD, "count what players with limits staked and got back"),
         Hear(SESSION_REVOKED, "mark it for gateways, if that failed right after the commit"),
         Hear(
             notification.NOTIFICATION_DELIVERED,
@@ -251,6 +256,8 @@ async def confirm_exclusion(request: security.ConfirmExclusion, context: Context
     return Empty()
 
 
+identity.answers(COUNT_STAKE)(plays.count)
+identity.hears(STAKES_TOLD)(plays.told)
 identity.answers(security.LIST_SESSIONS)(sessions.shown)
 identity.answers(security.REVOKE_SESSION)(sessions.revoke_one)
 identity.answers(security.REVOKE_OTHERS)(sessions.revoke_others)
@@ -347,6 +354,7 @@ async def job_due(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context)
     deleted = await session_store.purge_sessions(tx, context.now() - KEPT_AFTER_END)
     await security_store.purge_failures(tx, guesses.stale(context.now()))
     context.log.info("sessions purged", sessions=deleted)
+    await play_store.purge(tx, context.now() - plays.KEPT)
     await verification.expire(tx)
     # Keys whose last tokens have ended are published no longer.
     tx.after_commit(lambda: signing_keys.publish(context))

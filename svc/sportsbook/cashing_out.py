@@ -14,6 +14,7 @@ from svc.mesh.database import Tx
 from svc.mesh.errors import Conflict, IdempotencyMismatch, Invalid, NotFound
 from svc.sportsbook import (
     house,
+    own_limits,
     paying,
     payout_day,
     rules,
@@ -187,6 +188,9 @@ async def _take(bet: BetRow, wanted: Quote, fraction: Decimal, key: str, tx: Tx)
         potential = rules_settlement.rounded(bet.potential_payout * Fraction(rest), rounding)
         await store_cash_out.run_on(tx, bet.bet_id, bet.running * rest, potential, amount)
         await store_exposure.release(tx, [bet.bet_id], 1)
+    if bet.counted:
+        stake = own_limits.stands(bet, payout=amount)
+        await own_limits.tell(tx, [(bet.user_id, stake)])
     await _pay(bet, amount, transfer_id, tx)
     told = BetCashedOut(
         bet_id=bet.bet_id,

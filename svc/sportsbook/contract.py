@@ -31,6 +31,7 @@ from svc.mesh.types import (
     ShortText,
 )
 from svc.sportsbook.contract_bets import (
+    AccountBlocked,
     BetCancelled,
     BetCashedOut,
     BetKind,
@@ -46,6 +47,7 @@ from svc.sportsbook.contract_bets import (
     LegResult,
     LimitExceeded,
     MarketClosed,
+    NotVerified,
     OddsChanged,
     OddsPolicy,
     SelfExcluded,
@@ -279,8 +281,8 @@ GET_EVENT = Call(
 PLACE_BET = Call(
     "rpc.sportsbook.v1.place_bet", PlaceBet, BetAccepted, "Place a bet.",
     refuses=(
-        OddsChanged, MarketClosed, LimitExceeded, SelfExcluded, BetRefused, CurrencyMismatch,
-        FreeBetUnusable, NotFound, Conflict, IdempotencyMismatch,
+        OddsChanged, MarketClosed, LimitExceeded, SelfExcluded, NotVerified, AccountBlocked,
+        BetRefused, CurrencyMismatch, FreeBetUnusable, NotFound, Conflict, IdempotencyMismatch,
     ),
     # Many wait at once: for the delay of live bets, and to be written together.
     idempotent=True, deadline_ms=3_000, workers=1_024,

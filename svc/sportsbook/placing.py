@@ -27,6 +27,7 @@ from svc.mesh.errors import (
 )
 from svc.sportsbook import (
     house,
+    own_limits,
     rules,
     rules_settlement,
     settling,
@@ -106,8 +107,13 @@ async def finish(bet: BetRow, context: Context) -> BetAccepted:
         return await _give_up(bet, context)
     if bet.recheck_at is not None:
         return await _after_second_look(bet, context)
-    if bet.free_bet_id is not None:
-        return await _accept(bet, context)
+    return await _accept(bet, context) if bet.free_bet_id else await _paid(bet, context)
+
+
+async def _paid(bet: BetRow, context: Context) -> BetAccepted:
+    """Have the stake taken, then accept; what forbids it rejects the bet for good."""
+    if bet.counted and (exceeded := await own_limits.refusal(bet, context)) is not None:
+        return await _reject(bet, exceeded, context)
     try:
         await context.call(
             wallet.DEDUCT_BALANCE,
@@ -274,6 +280,8 @@ async def _reject(bet: BetRow, refusal: Refused, context: Context) -> BetAccepte
             await store_exposure.release(tx, [bet.bet_id])
             if bet.free_bet_id is not None:
                 await store_exposure.give_back(tx, [bet.bet_id])
+            if bet.counted:
+                await own_limits.tell(tx, [(bet.user_id, own_limits.stands(bet, taken=False))])
             await tx.publish(
                 BET_REJECTED,
                 BetRejected(bet_id=bet.bet_id, user_id=bet.user_id, reason=refusal.name),

@@ -25,6 +25,7 @@ from svc.sportsbook import (
     feed_events,
     feed_nats,
     feed_recovery,
+    own_limits,
     paying,
     placing,
     rules,
@@ -109,7 +110,10 @@ sportsbook = Service(
         Hear(BET_PLACED, "own topic: the open risk changed", only=_risk_is_due),
         Hear(BET_SETTLED, "own topic: the open risk changed", only=_risk_is_due),
         Hear(BET_CANCELLED, "own topic: the open risk changed", only=_risk_is_due),
+        Hear(identity.KYC_CHANGED, "refuse bets of players who are not who they say"),
         Hear(payment.PAYMENT_REFUNDED, "watch players whose deposits went back: lower stakes"),
+        Hear(payment.PAYMENT_DISPUTED, "take no bets of a player whose payment is disputed"),
+        Hear(payment.DISPUTE_CLOSED, "take bets again"),
         Hear(
             scheduler.JOB_DUE,
             "finish what waits: bets without the wallet's answer, messages of the feed",
@@ -122,8 +126,9 @@ sportsbook = Service(
         wallet.APPLY_BATCH,
         identity.AUTHORIZE,
         identity.CONFIRM_EXCLUSION,
+        identity.COUNT_STAKE,
     ),
-    asks=(scheduler.JOB_REQUESTED,),
+    asks=(scheduler.JOB_REQUESTED, identity.STAKES_TOLD),
     database=True,
     cache=True,
     localizes=(NAMESPACE,),
@@ -267,11 +272,12 @@ async def follow_profile(
 
 @sportsbook.hears(identity.LIMIT_CHANGED)
 async def follow_limit(event: CloudEvent[identity.LimitChanged], tx: Tx, context: Context) -> None:
-    _ = context
     data = event.data
     limit = PlayerLimit(kind=data.kind, period=data.period, amount=data.amount)
     await store_players.ensure(tx, data.user_id)
     await store_players.put_limit(tx, data.user_id, limit, event.time, data.effective_at)
+    if data.kind != "deposit":
+        await own_limits.begin(tx, data.user_id, context.now())
 
 
 @sportsbook.hears(identity.SELF_EXCLUDED)
@@ -310,6 +316,30 @@ async def watch_player(
 ) -> None:
     _ = context
     await store_players.watch(tx, event.data.user_id, event.time)
+
+
+@sportsbook.hears(identity.KYC_CHANGED)
+async def follow_verification(
+    event: CloudEvent[identity.KycChanged], tx: Tx, context: Context
+) -> None:
+    _ = context
+    await store_players.set_kyc(tx, event.data.user_id, event.data.status, event.time)
+
+
+@sportsbook.hears(payment.PAYMENT_DISPUTED)
+async def block_player(
+    event: CloudEvent[payment.PaymentDisputed], tx: Tx, context: Context
+) -> None:
+    _ = context
+    await store_players.note_dispute(tx, event.data.dispute_id, event.data.user_id, closed=False)
+
+
+@sportsbook.hears(payment.DISPUTE_CLOSED)
+async def unblock_player(
+    event: CloudEvent[payment.DisputeClosed], tx: Tx, context: Context
+) -> None:
+    _ = context
+    await store_players.note_dispute(tx, event.data.dispute_id, event.data.user_id, closed=True)
 
 
 @sportsbook.hears(scheduler.JOB_DUE)

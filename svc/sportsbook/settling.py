@@ -12,9 +12,11 @@ from uuid import UUID, uuid5
 
 from msgspec import Struct
 
+from svc.identity.contract import ToldStake
 from svc.mesh.database import Tx
 from svc.sportsbook import (
     house,
+    own_limits,
     paying,
     payout_day,
     rules,
@@ -52,6 +54,7 @@ class Changes(Struct):
     at_risk: list[str] = []
     tokens_back: list[str] = []
     tokens_used: list[str] = []
+    counted: list[tuple[str, ToldStake]] = []
 
 
 async def decide(tx: Tx, bet_ids: Sequence[str]) -> None:
@@ -108,6 +111,8 @@ def _change(
         return
     _take_back(bet, changes)
     if found is None:
+        if bet.counted:
+            changes.counted.append((bet.user_id, own_limits.stands(bet)))
         changes.ended.append(Ended(bet_id=bet.bet_id, version=bet.version + 1, status="accepted"))
         if len(legs) > 1:
             changes.at_risk.append(bet.bet_id)
@@ -138,6 +143,8 @@ def _pay(bet: BetRow, found: Verdict, *, cancelled: bool, changes: Changes) -> N
     """Note that a bet is decided: its payment is a movement of money, and an event."""
     if bet.free_bet_id is not None and found.result == "void":
         changes.tokens_back.append(bet.bet_id)
+    if bet.counted:
+        changes.counted.append((bet.user_id, own_limits.stands(bet, payout=found.payout)))
     transfer_id = payment_id(bet.bet_id, bet.version + 1, "pay")
     changes.ended.append(
         Ended(
@@ -242,6 +249,8 @@ async def _write(tx: Tx, changes: Changes) -> None:
     await store_settlement.publish_all(tx, BET_CANCELLED, changes.cancelled)
     await store_exposure.release(tx, changes.at_rest)
     await store_exposure.release(tx, changes.at_risk, 1)
+    if changes.counted:
+        await own_limits.tell(tx, changes.counted)
     if changes.tokens_used:
         await store_exposure.use_again(tx, changes.tokens_used)
     if changes.tokens_back:

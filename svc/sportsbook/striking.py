@@ -19,6 +19,7 @@ from svc.sportsbook import (
     rules,
     rules_settlement,
     rules_systems,
+    standing,
     store_bets,
     store_events,
     store_exposure,
@@ -108,7 +109,7 @@ async def _strike(asked: Asked, this: Round, tx: Tx) -> BetRow:
     """Return the pending bet that a slip is now; nothing stays behind when it is refused."""
     slip, checked = asked.slip, asked.checked
     player = this.players[slip.user_id]
-    rules.check_player(player.excluded_until, this.now)
+    standing.check(player, this.now, asked.context)
     prices = await _prices(slip, checked, this, tx)
     rules.check_stake(checked.stake, this.limits, watched=player.watched_since is not None)
     if slip.free_bet_id is None:
@@ -157,6 +158,7 @@ def _bet(slip: PlaceBet, checked: Slip, prices: Prices, this: Round, context: Co
         potential_payout=rules_settlement.paid(exact, terms),
         free_bet_id=slip.free_bet_id,
         lucky=lucky and house.gives_lucky_extras(context),
+        counted=slip.free_bet_id is None and slip.user_id in this.own_limits,
         status="pending",
         stake_transfer_id=context.new_id(),
         rollback_transfer_id=context.new_id(),
