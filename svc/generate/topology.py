@@ -157,7 +157,18 @@ STAFF = {
         subscribe=(">",),  # the one user that may listen to everything, and only listen
     ),
     "deploy": Permissions(publish=("$JS.API.>",), subscribe=("_INBOX.deploy.>",)),
+    # Instances that only see copies of calls (svc/mesh/policy_releases.py): they read, and answer
+    # nobody but who asks how they fare.
+    "shadow": Permissions(
+        publish=(
+            "$JS.API.DIRECT.GET.>",
+            "$JS.API.STREAM.INFO.>",
+            "_INBOX.observer.>",
+            "_INBOX.operator.>",
+        ),
+        subscribe=("$SRV.>", "_INBOX.shadow.>", "release.*.*.shadow.*"),
+    ),
     # A bridge from the odds feed's own exchange: it only says, and hears that it was stored.
     "betradar": Permissions(publish=("uof.>",), subscribe=("_INBOX.betradar.>",)),
 }
-"""The users that are no service: operators, the wiretap, deployment, the feed's bridge."""
+"""The users that are no service: operators, the wiretap, deployment, shadows, the bridge."""

@@ -22,7 +22,7 @@ from nats.js.errors import Error as JetStreamError
 
 from svc.mesh.clock import Clock
 from svc.mesh.errors import Invalid, Overloaded, RemoteBug, TimedOut, Unavailable, name_of
-from svc.mesh.policy_releases import release_subject
+from svc.mesh.policy_releases import SHADOW, release_subject
 from svc.mesh.policy_rules import BUCKET, Fault, Limit, Mirror, Policy, Scope, of_edge, read
 from svc.mesh.wire import CONTEXT_HEADER, encode, pack_context
 
@@ -59,7 +59,7 @@ class Applied:
         self.limit = limit if isinstance(limit, Limit) else None
         self.fault = fault if isinstance(fault, Fault) else None
         self.mirror = mirror if isinstance(mirror, Mirror) else None
-        self.shadow = release_subject(subject, self.mirror.release) if self.mirror else ""
+        self.shadow = release_subject(subject, SHADOW)
 
     async def call(
         self,

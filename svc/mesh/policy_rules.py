@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from svc.mesh.errors import Invalid
-from svc.mesh.policy_releases import LABEL, STABLE
+from svc.mesh.policy_releases import LABEL, SHADOW, STABLE
 
 BUCKET = "mesh_policy"
 AUDIT_STREAM = "POLICY_AUDIT"
@@ -29,24 +29,22 @@ Instant = Annotated[datetime, Meta(tz=True)]
 Abort = Literal["unavailable", "timeout", "internal"]
 
 
-class Elsewhere(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A share of calls, in percent, and the release that it concerns."""
+class Canary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The share of calls that another release answers; the broker's mapping divides."""
 
     release: Release
     percent: Percent
 
     def __post_init__(self) -> None:
-        """Refuse the release that gets everything anyway."""
-        if self.release == STABLE:
-            raise ValueError(f"{STABLE!r} is what gets all other calls; name another release")
+        """Refuse the release that gets all other calls anyway, and the one that answers nobody."""
+        if self.release in {STABLE, SHADOW}:
+            raise ValueError(f"{self.release!r} cannot be a canary; name another release")
 
 
-class Canary(Elsewhere, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The share of calls that another release answers; the broker's mapping divides."""
+class Mirror(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The share of calls of which a copy goes to the release `shadow`, which answers nobody."""
 
-
-class Mirror(Elsewhere, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The share of calls of which a copy goes to another release, which answers nobody."""
+    percent: Percent
 
 
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

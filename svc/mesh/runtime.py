@@ -23,7 +23,7 @@ from svc.mesh.localizer import Localizer
 from svc.mesh.observed import STANDING
 from svc.mesh.outbox import Relay
 from svc.mesh.policy import Policies
-from svc.mesh.policy_releases import STABLE, release_of
+from svc.mesh.policy_releases import SHADOW, STABLE, release_of
 from svc.mesh.service import Service
 from svc.mesh.settings import Settings
 from svc.mesh.wire import decoder
@@ -48,6 +48,7 @@ class Runtime:
         self.clock: Clock = clock or SystemClock()
         self.instance = new_id().replace("-", "")
         self.release = release_of(self.settings, service.name)
+        self.shadow = self.release == SHADOW
         self.log = log.logger(service.name, self.instance[-8:])
         self.callable_subjects = service.may_call()
         self.publishable = service.may_publish()
@@ -83,10 +84,12 @@ class Runtime:
         await self._connect()
         if self.service.database:
             self.relay = self.parts.relay(self)
-            url = self.settings[f"{self.service.name.upper()}_DATABASE_URL"]
+            own = "_SHADOW" if self.shadow else ""
+            url = self.settings[f"{self.service.name.upper()}{own}_DATABASE_URL"]
             connect = self.parts.database.connect
             self.database = await connect(url, self.service.name, self.relay.committed)
-            await self.relay.start()
+            if not self.shadow:
+                await self.relay.start()
         if self.service.redis:
             from redis.asyncio import Redis  # two services in twelve pay for it
 
@@ -107,22 +110,26 @@ class Runtime:
         self.ready = True
         self.started_s = time.perf_counter() - began
         self.log.info("ready", seconds=round(self.started_s, 3))
-        if self.service.localizes:
+        if self.service.localizes and not self.shadow:
             self.warming = asyncio.create_task(self.localizer.warm(self.service.localizes))
 
     def _by_stream(self) -> dict[str, list[Any]]:
         streams: dict[str, list[Any]] = {}
+        if self.shadow:
+            return streams  # what it took would be missing elsewhere
         for hear in self.service.hears_events:
             streams.setdefault(hear.event.stream, []).append(hear)
         return streams
 
     async def _connect(self) -> None:
         name = self.service.name
+        user = SHADOW if self.shadow else name
         gauge = metrics.CONNECTED.labels(name)
 
         async def connected() -> None:
             gauge.set(1)
-            self.policies.watch(self.jetstream)
+            if not self.shadow:
+                self.policies.watch(self.jetstream)
             for consumer in self.consumers:
                 consumer.lost_connection()
 
@@ -133,8 +140,8 @@ class Runtime:
             await self.connection.connect(
                 self.settings["NATS_URL"],
                 name=f"{name}-{self.instance[-8:]}",
-                nkeys_seed_str=self.settings.nkey_seed(name),
-                inbox_prefix=f"_INBOX.{name}",
+                nkeys_seed_str=self.settings.nkey_seed(user),
+                inbox_prefix=f"_INBOX.{user}",
                 tls=tls.nats_context(self.settings),
                 error_cb=self._broker_error,
                 disconnected_cb=disconnected,
@@ -147,6 +154,8 @@ class Runtime:
         except (OSError, NatsError) as failure:
             raise Unavailable(f"{name} cannot reach NATS: {failure or type(failure)}") from failure
         gauge.set(1)
+        if self.shadow:
+            return  # it may ask nobody
         await self.caller.start()
         self.policies.watch(self.jetstream)
         await self.ingest.start()

@@ -61,13 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     kinds = verbs.add_parser("set", help="let a policy count from now on").add_subparsers(
         dest="kind", required=True
     )
-    for kind, text in (
-        ("canary", "another release answers a share of the calls"),
-        ("mirror", "another release sees copies of a share of the calls, and answers nobody"),
-    ):
-        elsewhere = _scoped(kinds.add_parser(kind, help=text), callers=kind == "mirror")
-        elsewhere.add_argument("--release", required=True, help="as in WALLET_RELEASE=blue")
-        elsewhere.add_argument("--percent", required=True, type=_percent)
+    canary = kinds.add_parser("canary", help="another release answers a share of the calls")
+    _scoped(canary, callers=False)
+    canary.add_argument("--release", required=True, help="as in WALLET_RELEASE=blue")
+    canary.add_argument("--percent", required=True, type=_percent)
+    mirror = kinds.add_parser("mirror", help="WALLET_RELEASE=shadow sees copies of a share")
+    _scoped(mirror).add_argument("--percent", required=True, type=_percent)
     fault = _scoped(kinds.add_parser("fault", help="a share of the calls waits, or fails"))
     fault.add_argument("--percent", type=_percent, default=100)
     fault.add_argument("--delay", type=int, metavar="MS", help="wait so long before it is sent")
@@ -225,8 +224,10 @@ class Desk:
 def _wanted(arguments: argparse.Namespace) -> Policy:
     """The policy that the words describe; PlatformError that says what is wrong with it."""
     given: dict[str, Any]
-    if arguments.kind in {"canary", "mirror"}:
+    if arguments.kind == "canary":
         given = {"release": arguments.release, "percent": arguments.percent}
+    elif arguments.kind == "mirror":
+        given = {"percent": arguments.percent}
     elif arguments.kind == "fault":
         until = datetime.now(UTC) + lasting(arguments.lasting)
         given = {"percent": arguments.percent, "until": until.replace(microsecond=0)}

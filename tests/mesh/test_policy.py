@@ -5,6 +5,7 @@ The operator's command on the pair's own broker; nothing is restarted in any of 
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -14,10 +15,10 @@ from nats.aio.client import Client
 from svc.mesh.errors import Denied, Overloaded, RemoteBug, TimedOut, Unavailable
 from svc.mesh.policy_rules import AUDIT_STREAM, Fault
 from svc.mesh.runtime import Runtime
-from svc.mesh.settings import Settings
+from svc.mesh.settings import MissingSetting, Settings
 from svc.platform import policy, streams
 from svc.platform.errors import PlatformError
-from tests.mesh.pair import ECHO, MANY, NARROW, Ask, Memory, Pair, answering, asking
+from tests.mesh.pair import ECHO, HAPPENED, MANY, NARROW, Ask, Memory, Pair, answering, asking
 from tests.support.waiting import until
 
 Command = Callable[..., Awaitable[None]]
@@ -47,15 +48,33 @@ async def client(pair: Pair) -> AsyncGenerator[Client]:
     await connection.close()
 
 
-@pytest.fixture
-async def blue(pair: Pair) -> AsyncGenerator[Pair]:
-    """An instance of the answering service of release `blue`, with a memory of its own."""
+@asynccontextmanager
+async def released(pair: Pair, release: str, **settings: str) -> AsyncGenerator[Pair]:
+    """One more instance of the answering service, of another release, with its own memory."""
     memory = Memory()
     values = {**pair.installation.values, "BETMESH_RUN": str(pair.installation.run_dir)}
-    runtime = Runtime(answering(memory), Settings({**values, "WALLET_RELEASE": "blue"}))
-    await runtime.start()
-    yield Pair(runtime, pair.asking, memory, pair.installation)
-    await runtime.stop()
+    overrides = {**values, "WALLET_RELEASE": release, **settings}
+    runtime = Runtime(answering(memory), Settings(overrides))
+    try:
+        await runtime.start()
+        yield Pair(runtime, pair.asking, memory, pair.installation)
+    finally:
+        await runtime.stop()
+
+
+@pytest.fixture
+async def blue(pair: Pair) -> AsyncGenerator[Pair]:
+    """An instance of release `blue`."""
+    async with released(pair, "blue") as found:
+        yield found
+
+
+@pytest.fixture
+async def shadow(pair: Pair) -> AsyncGenerator[Pair]:
+    """An instance that only sees copies, on a database that is not the others'."""
+    own = pair.installation["IDENTITY_DATABASE_URL"]
+    async with released(pair, "shadow", WALLET_SHADOW_DATABASE_URL=own) as found:
+        yield found
 
 
 async def applied(pair: Pair, *, there: bool = True) -> None:
@@ -140,9 +159,9 @@ async def test_a_canary_that_goes_is_not_missed(pair: Pair, blue: Pair, command:
 
 
 async def test_a_mirror_sees_its_share_and_changes_nothing_for_the_caller(
-    pair: Pair, blue: Pair, command: Command
+    pair: Pair, shadow: Pair, command: Command
 ) -> None:
-    await command("set", "mirror", "wallet", "--release", "blue", "--percent", "100")
+    await command("set", "mirror", "wallet", "--percent", "100")
     await applied(pair)
 
     answer = await pair.asking.context().call(ECHO, Ask(text="seen twice"))
@@ -151,10 +170,29 @@ async def test_a_mirror_sees_its_share_and_changes_nothing_for_the_caller(
     assert (answer.text, answer.caller) == ("seen twice", "casino")
 
     async def copied() -> bool:
-        return set(blue.memory.served) == {"seen twice", "batchable, seen twice"}
+        return set(shadow.memory.served) == {"seen twice", "batchable, seen twice"}
 
     await until(copied)
     assert pair.memory.served == ["seen twice", "batchable, seen twice"]
+
+
+async def test_a_shadow_takes_part_in_nothing(pair: Pair, shadow: Pair) -> None:
+    runtime, deadline = shadow.answering, datetime.now(UTC).timestamp() + 5
+    await runtime.caller.start()
+
+    for subject in (ECHO.subject, HAPPENED.subject, "$KV.wallet.x", "_INBOX.casino.x"):
+        with pytest.raises(Denied):
+            await runtime.caller.ask(subject, b"{}", deadline, None)
+
+    assert runtime.relay is not None
+    assert runtime.relay.task is None
+    assert pair.memory.served == []
+
+
+async def test_a_shadow_without_a_database_of_its_own_does_not_start(pair: Pair) -> None:
+    with pytest.raises(MissingSetting, match="WALLET_SHADOW_DATABASE_URL"):
+        async with released(pair, "shadow"):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -271,7 +309,8 @@ async def test_what_is_not_valid_is_ignored_and_what_was_valid_stays(
         (("set", "canary", "wallet.x", "--release", "b", "--percent", "5"), "answers no call 'x'"),
         (("set", "canary", "wallet", "--release", "b", "--percent", "0"), "percent"),
         (("set", "canary", "wallet", "--release", "B.*", "--percent", "5"), "release"),
-        (("set", "mirror", "wallet", "--release", "stable", "--percent", "5"), "stable"),
+        (("set", "canary", "wallet", "--release", "shadow", "--percent", "5"), "shadow"),
+        (("set", "mirror", "wallet", "--percent", "101"), "percent"),
         (("set", "fault", "wallet", "--abort", "timeout", "--for", "2d"), "no time for a fault"),
         (("set", "fault", "wallet", "--for", "5m"), "delays or aborts"),
         (("set", "fault", "wallet", "--abort", "melt", "--for", "5m"), "abort"),

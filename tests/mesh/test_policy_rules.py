@@ -28,7 +28,8 @@ SOON = NOW + timedelta(minutes=5)
         ("canary.all.wallet.all", b'{"release": "blue", "percent": 10.5}', "percent"),
         ("canary.all.wallet.all", b'{"release": "*", "percent": 10}', "release"),
         ("canary.all.wallet.all", b'{"release": "stable", "percent": 10}', "stable"),
-        ("mirror.all.wallet.all", b'{"release": "s", "percent": 1, "more": 1}', "more"),
+        ("canary.all.wallet.all", b'{"release": "shadow", "percent": 10}', "shadow"),
+        ("mirror.all.wallet.all", b'{"percent": 1, "more": 1}', "more"),
         ("fault.all.wallet.all", b'{"percent": 5, "abort": "internal"}', "until"),
         ("fault.all.wallet.all", b'{"percent": 5, "until": "2026-11-22T12:00:00Z"}', "delays"),
         (
