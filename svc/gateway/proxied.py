@@ -15,6 +15,7 @@ from svc.gateway.answers import Answer
 from svc.gateway.serving import address_of, handlers as served
 from svc.mesh import tls
 from svc.mesh.errors import Unavailable
+from svc.mesh.outgoing import CountedClient
 
 if TYPE_CHECKING:
     from svc.gateway.answers import Asked
@@ -71,7 +72,9 @@ class Upstream:
         if self.client is None:
             trust = tls.http_context(self.gateway.runtime.settings)
             # No proxy of the environment is asked for what is inside.
-            self.client = httpx.AsyncClient(timeout=TIMEOUT_S, verify=trust, trust_env=False)
+            self.client = CountedClient(
+                "gateway", self.service, timeout=TIMEOUT_S, verify=trust, trust_env=False
+            )
             self.gateway.closing.append(self.client.aclose)
         try:
             return await self.client.get(self.base_url.rstrip("/") + address, headers=headers)

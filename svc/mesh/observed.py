@@ -83,6 +83,8 @@ def _tallies() -> Iterable[tuple[tuple[str, str, str, str], Tally]]:
         yield (SERVED, caller, service, verb), tally
     for (publisher, service, kind), tally in list(metrics.EVENTS.items()):
         yield (EVENT, publisher, service, kind), tally
+    for (caller, callee, kind), tally in list(metrics.REQUESTS.items()):
+        yield (kind, caller, callee, callee), tally
 
 
 class Minute:
@@ -124,7 +126,7 @@ class Minute:
         edges: list[Edge] = []
         for key, tally in _tallies():
             kind, source, target, name = key
-            if service != (source if kind == CALL else target):
+            if service != (target if kind in (EVENT, SERVED) else source):
                 continue
             outcomes, buckets, seconds = before.get(key, NONE)
             new = Counter(tally.outcomes)

@@ -7,6 +7,7 @@ import httpx
 
 from svc.mesh.context import Context
 from svc.mesh.errors import Refused, Unavailable
+from svc.mesh.outgoing import CountedClient
 from svc.mesh.runtime import Runtime
 
 TIMEOUT_S = 3.0
@@ -26,7 +27,9 @@ class FeedApi:
 
     def __init__(self, url: str, token: str) -> None:
         """Prepare the client; nothing is sent yet."""
-        self.client = httpx.AsyncClient(
+        self.client = CountedClient(
+            "sportsbook",
+            "BetRadar",
             base_url=url.rstrip("/") + "/v1",
             headers={"x-access-token": token},
             timeout=TIMEOUT_S,
@@ -55,6 +58,11 @@ class FeedApi:
     async def descriptions(self, what: str, language: str) -> bytes:
         """Return the descriptions of `markets` or `variants` in a language."""
         return await self._ask("GET", f"/descriptions/{language}/{what}.xml")
+
+    async def profile(self, person_id: str, language: str) -> bytes:
+        """Return the profile of a player or a team, by an id such as `sr:player:5`."""
+        kind = "players" if person_id.startswith("sr:player:") else "competitors"
+        return await self._ask("GET", f"/sports/{language}/{kind}/{person_id}/profile.xml")
 
     async def close(self) -> None:
         """Hang up."""
