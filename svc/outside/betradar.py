@@ -150,6 +150,22 @@ async def get_descriptions(
     return _as_xml(found)
 
 
+@get("/v1/sports/{language:str}/{kind:str}/{person:str}/profile.xml")
+async def get_profile(
+    request: HttpRequest,
+    provider: Known,
+    language: FromPath[str],
+    kind: FromPath[str],
+    person: FromPath[str],
+) -> Response[bytes]:
+    """Give the profile of a player or a competitor, with the name in a language."""
+    _authorise(provider, request)
+    found = descriptions.profile(kind, person, language)
+    if found is None:
+        raise Rejected(404, f"There is no profile of {person} in {language}.")
+    return _as_xml(found)
+
+
 @post("/simulate/match")
 async def play_match(request: HttpRequest, provider: Known) -> Response[bytes]:
     plan = msgspec.json.decode(await request.body() or b"{}", type=Plan)
@@ -222,6 +238,7 @@ def application(told: Settings) -> Litestar:
         get_fixture,
         get_producers,
         get_descriptions,
+        get_profile,
         play_match,
         get_match,
         continue_match,

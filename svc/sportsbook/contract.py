@@ -25,6 +25,7 @@ from svc.mesh.types import (
     Id,
     IdempotencyKey,
     Limit,
+    LocaleTag,
     OddsText,
     Reply,
     Request,
@@ -221,9 +222,10 @@ class Fixtures(Reply, frozen=True, kw_only=True):
 
 
 class EventOf(Request, frozen=True, kw_only=True):
-    """One event."""
+    """One event; with a locale its markets and outcomes are named in that language."""
 
     event_id: ShortText
+    locale: LocaleTag | None = None
 
 
 class EventDetail(Reply, frozen=True, kw_only=True):

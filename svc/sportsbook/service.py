@@ -25,6 +25,7 @@ from svc.sportsbook import (
     feed_events,
     feed_nats,
     feed_recovery,
+    languages,
     own_limits,
     paying,
     placing,
@@ -155,12 +156,15 @@ async def list_events(request: EventsWith, context: Context) -> Fixtures:
 async def get_event(request: EventOf, context: Context) -> EventDetail:
     if not rules.is_event_id(request.event_id):
         raise NotFound(f"there is no event {request.event_id}")
-    return await context.cache.read_through(
+    shown = await context.cache.read_through(
         view.cache_key(request.event_id),
         EventDetail,
         partial(view.detail, request.event_id, context),
         ttl_s=view.CACHED_S,
     )
+    if request.locale is None or request.locale == view.SHOWN_LOCALE:
+        return shown
+    return await languages.told(shown, request.locale, context)
 
 
 @sportsbook.answers(PLACE_BET)
