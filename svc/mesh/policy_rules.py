@@ -47,7 +47,7 @@ class Mirror(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     percent: Percent
 
 
-class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The share of calls that wait first, or fail without being sent, until an instant."""
 
     percent: Percent
@@ -61,7 +61,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("a fault delays or aborts: give delay_ms, abort or both")
 
 
-class Limit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Limit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How long a call waits at most, and how many each instance of the caller has under way."""
 
     timeout_ms: Milliseconds | None = None

@@ -155,7 +155,7 @@ class Desk:
         there = await entries(client)
         if arguments.json:
             for key, body in sorted(there.items()):
-                print(msgspec.json.encode({"key": key, "policy": msgspec.Raw(body)}).decode())
+                print(msgspec.json.encode(_told(key, body)).decode())
             return
         if not there:
             print("no policies: every call goes its plain way")
@@ -298,13 +298,20 @@ def _valid(there: dict[str, bytes]) -> dict[Scope, Policy]:
     return found
 
 
+def _told(key: str, body: bytes) -> dict[str, Any]:
+    try:
+        return {"key": key, "policy": read(key, body)[1]}
+    except Invalid as refused:
+        return {"key": key, "ignored": refused.detail}
+
+
 def _row(key: str, body: bytes) -> tuple[str, str, str, str]:
     try:
         scope, one = read(key, body)
     except Invalid as refused:
         return key, "", "", f"ignored, not valid: {refused.detail}"
     given = json.loads(msgspec.json.encode(one))
-    said = " ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+    said = " ".join(f"{name}={value}" for name, value in given.items())
     ended = " (ended)" if has_ended(one, datetime.now(UTC)) else ""
     callee = scope.callee if scope.verb == ALL else f"{scope.callee}.{scope.verb}"
     return scope.kind, scope.caller, callee, said + ended

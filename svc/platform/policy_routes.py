@@ -70,18 +70,26 @@ async def route(installation: Installation, policies: Mapping[Scope, Policy]) ->
 
 async def reload(installation: Installation) -> None:
     """Let the broker read its configuration again; PlatformError with its words when it refuses."""
+    await ask_server(installation, "RELOAD")
+
+
+async def ask_server(
+    installation: Installation, verb: str, body: Mapping[str, object] | None = None
+) -> None:
+    """Have the broker itself do something, as its own account asks; PlatformError as `reload`."""
     client = await streams.connect(installation, "system")
     try:
         answer = await client.request("$SYS.REQ.SERVER.PING", b"", SYSTEM_S)
         server = json.loads(answer.data)["server"]["id"]
-        answer = await client.request(f"$SYS.REQ.SERVER.{server}.RELOAD", b"", SYSTEM_S)
+        subject = f"$SYS.REQ.SERVER.{server}.{verb}"
+        answer = await client.request(subject, json.dumps(body or {}).encode(), SYSTEM_S)
     except nats.errors.Error as error:
-        raise PlatformError(f"the broker did not reload: {error}") from error
+        raise PlatformError(f"the broker did not answer {verb}: {error}") from error
     finally:
         await client.close()
     refusal = json.loads(answer.data).get("error")
     if refusal:
-        raise PlatformError(f"the broker refused its configuration: {refusal['description']}")
+        raise PlatformError(f"the broker refused {verb}: {refusal['description']}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from svc.mesh.errors import Denied, Overloaded, RemoteBug, TimedOut, Unavailable
 from svc.mesh.policy_rules import AUDIT_STREAM, Fault
 from svc.mesh.runtime import Runtime
 from svc.mesh.settings import MissingSetting, Settings
-from svc.platform import policy, streams
+from svc.platform import policy, policy_routes, streams
 from svc.platform.errors import PlatformError
 from tests.mesh.pair import ECHO, HAPPENED, MANY, NARROW, Ask, Memory, Pair, answering, asking
 from tests.support.waiting import until
@@ -299,6 +299,22 @@ async def test_what_is_not_valid_is_ignored_and_what_was_valid_stays(
         await pair.asking.context().call(ECHO, Ask(text="x"))
     await command("show")
     assert capsys.readouterr().out.count("ignored, not valid") == 2
+    await command("show", "--json")
+    assert capsys.readouterr().out.count('"ignored":') == 2
+
+
+async def test_what_was_set_while_a_service_was_away_counts_when_it_is_back(
+    pair: Pair, command: Command
+) -> None:
+    connection = pair.asking.connection
+    await policy_routes.ask_server(pair.installation, "KICK", {"cid": connection.client_id})
+    await command("set", "limit", "wallet.echo", "--in-flight", "5")
+
+    await applied(pair)
+
+    assert connection.stats["reconnects"] == 1
+    await command("clear", "limit", "wallet.echo")
+    await applied(pair, there=False)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +359,7 @@ async def test_every_change_stands_in_the_audit_stream_and_nobody_can_change_it(
     capsys.readouterr()
     await command("log")
     written, cleared = capsys.readouterr().out.splitlines()[-2:]
-    assert 'limit.all.wallet.all  {"timeout_ms":500,"in_flight":null}' in written
+    assert 'limit.all.wallet.all  {"timeout_ms":500}' in written
     assert cleared.endswith("limit.all.wallet.all  cleared")
     assert "@" in cleared
     answer = await client.request(f"$JS.API.STREAM.PURGE.{AUDIT_STREAM}", b"{}")
