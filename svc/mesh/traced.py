@@ -22,6 +22,7 @@ from svc.mesh.endpoint import Endpoint
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.outbox import Relay
 from svc.mesh.spans import below, fail, is_sampled, remote, spanning, start, traceparent_of
+from svc.mesh.together import Shared
 from svc.mesh.wire import decoder
 
 SUMMARY = re.compile(
@@ -129,6 +130,24 @@ class TracedConsumer(Consumer):
     """Brings events to their effect, each in a consumer span."""
 
     async def _effect(self, event: CloudEvent[Any], context: Context, sequence: int) -> str:
+        span = self._span(event, context)
+        with spanning(span):
+            outcome = await super()._effect(event, below(context, span), sequence)
+            span.set_attribute("betmesh.outcome", outcome)
+            return outcome
+
+    async def share(self, event: CloudEvent[Any], tx: Shared, context: Context) -> None:
+        """Let the handler work in a span, with its own statements below it."""
+        span = self._span(event, context)
+        with spanning(span):
+            tx.context = below(context, span)
+            if span.is_recording():
+                raw = getattr(tx.connection, "untraced", tx.connection)
+                tx.connection = TracedConnection(raw, self.durable, tx.context.traceparent)
+            await super().share(event, tx, tx.context)
+            span.set_attribute("betmesh.outcome", "ok")
+
+    def _span(self, event: CloudEvent[Any], context: Context) -> Span:
         subject = self.hears[event.type].event.subject
         attributes = {
             **messaging(subject, "process", event.id, event.correlationid),
@@ -137,13 +156,9 @@ class TracedConsumer(Consumer):
             "service.peer.name": event.publisher,
         }
         name = f"process {subject}"
-        span = start(
+        return start(
             self.durable, name, SpanKind.CONSUMER, parent=context.traceparent, attributes=attributes
         )
-        with spanning(span):
-            outcome = await super()._effect(event, below(context, span), sequence)
-            span.set_attribute("betmesh.outcome", outcome)
-            return outcome
 
 
 def messaging(subject: str, operation: str, event_id: str, correlation_id: str) -> dict[str, Any]:
@@ -217,7 +232,7 @@ class TracedConnection:
 
     def __init__(self, connection: Any, service: str, parent: str) -> None:
         """Stand before a connection of asyncpg, which does all else."""
-        self._connection = connection
+        self._connection = self.untraced = connection
         self._service = service
         self._parent = parent
 
