@@ -29,10 +29,10 @@ KycStatus = Literal["none", "pending", "verified", "rejected", "expired"]
 Phone = Annotated[
     str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164: +4915112345678")
 ]
-CONFIRM_EXCLUSION = security.CONFIRM_EXCLUSION
-confirm_exclusion = security.confirm_exclusion
-USER_ERASED = privacy.USER_ERASED
+CONFIRM_EXCLUSION, confirm_exclusion = security.CONFIRM_EXCLUSION, security.confirm_exclusion
+USER_ERASED, ISSUE_CODE = privacy.USER_ERASED, privacy.ISSUE_CODE
 UserErased = privacy.UserErased
+IssueCode = privacy.IssueCode
 COUNT_STAKE, STAKES_TOLD, TOLD_MAX = play.COUNT_STAKE, play.STAKES_TOLD, play.TOLD_MAX
 CountStake = play.CountStake
 StakesTold = play.StakesTold
@@ -400,7 +400,7 @@ IDENTITY = Contract(
     ),
     publishes=(
         USER_REGISTERED, USER_LOGGED_IN, PROFILE_UPDATED, KYC_CHANGED, LIMIT_CHANGED,
-        SELF_EXCLUDED, SESSION_REVOKED, USER_ERASED,
+        SELF_EXCLUDED, SESSION_REVOKED, USER_ERASED, privacy.RESET_ASKED,
     ),
     accepts=(STAKES_TOLD,),
     readers=("gateway",),

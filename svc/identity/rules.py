@@ -74,6 +74,14 @@ def normalised_email(text: str) -> tuple[str, str]:
     return found.normalized, found.normalized.casefold()
 
 
+def key_of(email: str) -> str:
+    """Return what an address is known by; what is no address is known by nobody."""
+    try:
+        return normalised_email(email)[1]
+    except Invalid:
+        return ""
+
+
 def normalised_phone(text: str) -> str:
     """Return a number in E.164; raises Invalid when no such number can exist.
 

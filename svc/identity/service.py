@@ -13,6 +13,8 @@ from svc.identity import (
     play_store,
     plays,
     privacy as own_data,
+    reset_store,
+    resets,
     rules,
     second_factor,
     security_store,
@@ -84,6 +86,7 @@ from svc.mesh.types import Empty
 from svc.notification import contract as notification
 from svc.notification.contract import NotificationDelivered, NotificationFailed
 from svc.scheduler import contract as scheduler
+from svc.wallet import contract as wallet
 
 PURGE = "purge-sessions"
 PURGE_CRON = "0 40 3 * * *"
@@ -99,6 +102,7 @@ identity = Service(
         Hear(KYC_CHANGED, "drop the cached profile"),
         Hear(LIMIT_CHANGED, "drop the cached profile"),
         Hear(SELF_EXCLUDED, "drop the cached profile"),
+        Hear(privacy.RESET_ASKED, "send a code, where the address has an account"),
         Hear(STAKES_TOLD, "count what players with limits staked and got back"),
         Hear(SESSION_REVOKED, "mark it for gateways, if that failed right after the commit"),
         Hear(
@@ -113,6 +117,7 @@ identity = Service(
         ),
         Hear(scheduler.JOB_DUE, "purge old sessions", only=lambda data: data.service == "identity"),
     ),
+    calls=(wallet.BALANCE,),
     asks=(scheduler.JOB_REQUESTED, notification.NOTIFICATION_REQUESTED),
     database=True,
     cache=True,
@@ -262,7 +267,9 @@ identity.answers(security.LIST_SESSIONS)(sessions.shown)
 identity.answers(security.REVOKE_SESSION)(sessions.revoke_one)
 identity.answers(security.REVOKE_OTHERS)(sessions.revoke_others)
 identity.answers(security.CHANGE_PASSWORD)(password_changes.change)
-identity.answers(security.REQUEST_RESET)(password_changes.request_reset)
+identity.answers(security.REQUEST_RESET)(resets.request)
+identity.answers(privacy.ISSUE_CODE)(resets.issue)
+identity.hears(privacy.RESET_ASKED)(resets.asked)
 identity.answers(security.CONFIRM_RESET)(password_changes.confirm_reset)
 identity.answers(security.SET_UP_FACTOR)(second_factor.set_up)
 identity.answers(security.CONFIRM_FACTOR)(second_factor.confirm)
@@ -354,6 +361,7 @@ async def job_due(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context)
     deleted = await session_store.purge_sessions(tx, context.now() - KEPT_AFTER_END)
     await security_store.purge_failures(tx, guesses.stale(context.now()))
     context.log.info("sessions purged", sessions=deleted)
+    await reset_store.purge_requests(tx, context.now() - KEPT_AFTER_END)
     await play_store.purge(tx, context.now() - plays.KEPT)
     await verification.expire(tx)
     # Keys whose last tokens have ended are published no longer.
