@@ -2,9 +2,7 @@
 
 import asyncio
 import hmac
-import time
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from svc.identity import contract as identity
@@ -29,15 +27,16 @@ from svc.sportsbook import (
     own_limits,
     paying,
     placing,
+    risk,
     rules,
     store_bets,
     store_events,
     store_players,
     view,
 )
+from svc.sportsbook.book import book_of
 from svc.sportsbook.contract import (
     BET_CANCELLED,
-    BET_PLACED,
     BET_SETTLED,
     CASH_OUT,
     DEDUCT,
@@ -56,7 +55,6 @@ from svc.sportsbook.contract import (
     BetAccepted,
     BetCancelled,
     BetOf,
-    BetPlaced,
     Bets,
     BetSettled,
     BetsOf,
@@ -84,23 +82,6 @@ from svc.sportsbook.names import NAMESPACE
 from svc.sportsbook.store_players import PlayerLimit
 from svc.wallet import contract as wallet
 
-RISK_KEY = "liabilities"
-RISK_CACHED_S = 2
-RISK_FORGOTTEN_S = 1.0
-"""A rush of bets makes the cached risk be forgotten once in so many seconds, not for each."""
-
-_risk_forgotten_at = [float("-inf")]
-
-
-def _risk_is_due(_: Any) -> bool:
-    """Tell whether the cached risk may be forgotten again; what is skipped expires by itself."""
-    now = time.monotonic()
-    if now - _risk_forgotten_at[0] < RISK_FORGOTTEN_S:
-        return False
-    _risk_forgotten_at[0] = now
-    return True
-
-
 sportsbook = Service(
     SPORTSBOOK,
     hears=(
@@ -108,9 +89,8 @@ sportsbook = Service(
         Hear(identity.PROFILE_UPDATED, "know the player's language"),
         Hear(identity.LIMIT_CHANGED, "hold stakes against the player's own limits"),
         Hear(identity.SELF_EXCLUDED, "refuse bets of excluded players"),
-        Hear(BET_PLACED, "own topic: the open risk changed", only=_risk_is_due),
-        Hear(BET_SETTLED, "own topic: the open risk changed", only=_risk_is_due),
-        Hear(BET_CANCELLED, "own topic: the open risk changed", only=_risk_is_due),
+        Hear(BET_SETTLED, "own topic: the open risk changed", only=risk.is_due),
+        Hear(BET_CANCELLED, "own topic: the open risk changed", only=risk.is_due),
         Hear(identity.KYC_CHANGED, "refuse bets of players who are not who they say"),
         Hear(payment.PAYMENT_REFUNDED, "watch players whose deposits went back: lower stakes"),
         Hear(payment.PAYMENT_DISPUTED, "take no bets of a player whose payment is disputed"),
@@ -223,7 +203,7 @@ async def liabilities(request: Liabilities, context: Context) -> LiabilityReport
         async with context.transaction() as tx:
             return LiabilityReport(items=await store_bets.liabilities(tx))
 
-    return await context.cache.read_through(RISK_KEY, LiabilityReport, load, ttl_s=RISK_CACHED_S)
+    return await context.cache.read_through(risk.KEY, LiabilityReport, load, ttl_s=risk.CACHED_S)
 
 
 @sportsbook.answers(QUOTE_CASH_OUT)
@@ -293,25 +273,16 @@ async def exclude_player(
     tx.after_commit(lambda: identity.confirm_exclusion(context, user_id, until))
 
 
-async def _risk_changed(event: CloudEvent[Any], tx: Tx, context: Context) -> None:
-    """Forget the cached risk: the next look at it sums anew."""
-    _ = event
-    tx.after_commit(partial(context.cache.delete, RISK_KEY))
-
-
-@sportsbook.hears(BET_PLACED)
-async def risk_rises(event: CloudEvent[BetPlaced], tx: Tx, context: Context) -> None:
-    await _risk_changed(event, tx, context)
-
-
 @sportsbook.hears(BET_SETTLED)
 async def risk_falls(event: CloudEvent[BetSettled], tx: Tx, context: Context) -> None:
-    await _risk_changed(event, tx, context)
+    _ = event
+    tx.after_commit(partial(risk.forget, context))
 
 
 @sportsbook.hears(BET_CANCELLED)
 async def risk_is_gone(event: CloudEvent[BetCancelled], tx: Tx, context: Context) -> None:
-    await _risk_changed(event, tx, context)
+    _ = event
+    tx.after_commit(partial(risk.forget, context))
 
 
 @sportsbook.hears(payment.PAYMENT_REFUNDED)
@@ -379,6 +350,12 @@ async def sweep_once(context: Context) -> None:
 
 
 @sportsbook.on_start
+async def open_the_book(context: Context) -> None:
+    """Keep prices in memory, as the bucket shows them."""
+    await book_of(context).open(context)
+
+
+@sportsbook.on_start
 async def know_the_feeds_names(context: Context) -> None:
     await feed_descriptions.load(context)
 
@@ -392,6 +369,7 @@ async def read_the_feeds_stream(context: Context) -> None:
 @sportsbook.on_stop
 async def stop_background(context: Context) -> None:
     await feed_recovery.stop(context)
+    await book_of(context).close()
     await paying.of(context).close()
     for task in _background:
         task.cancel()

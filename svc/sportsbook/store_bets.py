@@ -60,6 +60,7 @@ class BetRow(Struct, frozen=True, kw_only=True):
     recheck_at: datetime | None = None
     expired_at: datetime | None = None
     settled_at: datetime | None = None
+    event_ids: list[str] | None = None
 
 
 class LegRow(Struct, frozen=True, kw_only=True):
@@ -232,25 +233,6 @@ def _inserted(bet: BetRow, key: str) -> tuple[object, ...]:
 def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
     """Return rows as the arrays of unnest, one per column."""
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
-
-
-async def accept(tx: Tx, bet_ids: Sequence[str], now: datetime) -> set[str]:
-    """Accept pending bets; return those that were: the others are given up, or not pending."""
-    rows = await tx.fetch(
-        """
-        WITH locked AS (
-            SELECT bet_id FROM bet
-            WHERE bet_id = ANY ($1::uuid[]) AND status = 'pending' AND expired_at IS NULL
-            ORDER BY bet_id FOR UPDATE
-        )
-        UPDATE bet SET status = 'accepted', accepted_at = $2
-        FROM locked WHERE bet.bet_id = locked.bet_id
-        RETURNING bet.bet_id::text
-        """,
-        list(bet_ids),
-        now,
-    )
-    return {row["bet_id"] for row in rows}
 
 
 async def told(tx: Tx, bet_ids: Sequence[str]) -> tuple[dict[str, list[str]], set[str]]:
