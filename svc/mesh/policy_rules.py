@@ -30,7 +30,11 @@ Abort = Literal["unavailable", "timeout", "internal"]
 
 
 class Canary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The share of calls that another release answers; the broker's mapping divides."""
+    """The share of calls that another release answers.
+
+    The broker's mapping draws for each message, so calls that travel as one (batchable ones, under
+    load) are answered by the same release; of many messages the share is the same.
+    """
 
     release: Release
     percent: Percent

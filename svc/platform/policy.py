@@ -282,7 +282,7 @@ async def running(client: Client, service: str) -> set[str]:
     """The releases of a service of which an instance answers."""
     from svc.mesh.discovery import survey
 
-    answers = await survey(client, "operator", f"$SRV.PING.{service}", wait_s=0.5)
+    answers = await survey(client, "operator", f"$SRV.PING.{service}", wait_s=0.3)
     return {answer["metadata"].get("release", STABLE) for answer in answers}
 
 

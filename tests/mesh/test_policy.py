@@ -22,6 +22,8 @@ from tests.mesh.pair import ECHO, HAPPENED, MANY, NARROW, Ask, Memory, Pair, ans
 from tests.support.waiting import until
 
 Command = Callable[..., Awaitable[None]]
+PATIENT_MS = 15_000
+"""Longer than a busy machine needs: these tests are not about time."""
 GROUP = 100
 """Calls at a time: fewer than the endpoint's queue takes."""
 
@@ -90,7 +92,8 @@ async def ask_often(pair: Pair, times: int) -> None:
     """Ask so many times, many at once; raises what any of them raises."""
     context = pair.asking.context()
     for start in range(0, times, GROUP):
-        calls = [context.call(ECHO, Ask(text=str(start + n))) for n in range(GROUP)]
+        asked = [Ask(text=str(start + n)) for n in range(GROUP)]
+        calls = [context.call(ECHO, one, deadline_ms=PATIENT_MS) for one in asked]
         await asyncio.gather(*calls)
 
 
@@ -144,7 +147,8 @@ async def test_a_canary_with_no_instance_falls_back(
     assert len(pair.memory.served) == GROUP
 
     context = pair.asking.context()
-    many = [context.call(MANY, Ask(text=str(n))) for n in range(GROUP)]
+    asked = [Ask(text=str(n)) for n in range(GROUP)]
+    many = [context.call(MANY, one, deadline_ms=PATIENT_MS) for one in asked]
     assert [one.text for one in await asyncio.gather(*many)] == [str(n) for n in range(GROUP)]
 
 
@@ -265,12 +269,15 @@ async def test_a_fault_ends_by_itself(pair: Pair, client: Client, command: Comma
 async def test_a_limit_shortens_the_wait_and_bounds_what_is_under_way(
     pair: Pair, command: Command
 ) -> None:
-    await command("set", "limit", "wallet.echo", "--timeout", "200", "--in-flight", "2")
+    await command("set", "limit", "wallet.echo", "--timeout", "1000", "--in-flight", "2")
     await applied(pair)
     context = pair.asking.context()
 
     outcomes = await asyncio.gather(
-        *(context.call(ECHO, Ask(text="slow", sleep_s=5)) for _ in range(3)),
+        *(
+            context.call(ECHO, Ask(text="slow", sleep_s=60), deadline_ms=PATIENT_MS)
+            for _ in range(3)
+        ),
         return_exceptions=True,
     )
 
