@@ -21,14 +21,15 @@ class Head(Struct):
 
     subject: str = ""
     type: str = ""
+    source: str = ""
 
 
 class Delivery:
     """An event in hand, from its arrival until the server has been told what became of it."""
 
     __slots__ = (
-        "alone", "attempts", "connection", "data", "key", "kind", "reply", "sequence", "since",
-        "subject",
+        "alone", "attempts", "connection", "data", "key", "kind", "publisher", "reply", "sequence",
+        "since", "subject",
     )  # fmt: skip
 
     def __init__(self, connection: "Connection", message: "Message") -> None:
@@ -45,9 +46,9 @@ class Delivery:
         self.alone = False
         try:
             head = decoder(Head).decode(message.data)
-            self.key, self.kind = head.subject, head.type
+            self.key, self.kind, self.publisher = head.subject, head.type, head.source[1:]
         except (msgspec.DecodeError, UnicodeDecodeError):
-            self.key = self.kind = ""
+            self.key = self.kind = self.publisher = ""
 
     def done(self) -> None:
         """Say that it took effect; raises nats.errors.Error without a connection."""

@@ -1,5 +1,6 @@
 """How the work on a heard event ends: acknowledged, given back to come again, or parked."""
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,8 @@ class Endings:
         self.stream = stream
         self.service = runtime.service.name
         self.held: dict[Delivery, None] = {}
-        self.counters: dict[tuple[str, str], Any] = {}
-        self.histograms: dict[str, Any] = {}
+        self.tallies: dict[tuple[str, str], metrics.Tally] = {}
+        self.acknowledged = metrics.tally(metrics.ACKNOWLEDGED, self.service, stream)
 
     def tell(self, delivery: Delivery, what: Callable[[], None]) -> None:
         """Tell the server of an event; without a connection it gives the event out again."""
@@ -48,13 +49,16 @@ class Endings:
             self.observe(event)
 
     def observe(self, event: CloudEvent[Any]) -> None:
-        """Count how long an event took until its effect."""
-        histogram = self.histograms.get(event.type)
-        if histogram is None:
-            histogram = metrics.CONSUME_SECONDS.labels(self.service, event.type)
-            self.histograms[event.type] = histogram
+        """Count an effect, and how long it took from the event until then."""
         delay = (self.runtime.clock.now() - event.time).total_seconds()
-        histogram.observe(max(delay, 0))
+        self._tally(event.publisher, event.type).observe("ok", max(delay, 0.0))
+
+    def _tally(self, publisher: str, kind: str) -> metrics.Tally:
+        found = self.tallies.get((publisher, kind))
+        if found is None:
+            found = metrics.tally(metrics.EVENTS, publisher, self.service, kind)
+            self.tallies[publisher, kind] = found
+        return found
 
     async def failed(self, delivery: Delivery, failure: Exception) -> None:
         """Let an event come again, or park it."""
@@ -85,11 +89,11 @@ class Endings:
 
     def _ended(self, delivery: Delivery, outcome: str) -> None:
         self.held.pop(delivery, None)
-        key = delivery.subject, outcome
-        counter = self.counters.get(key)
-        if counter is None:
-            counter = self.counters[key] = metrics.CONSUMED.labels(self.service, *key)
-        counter.inc()
+        if outcome != "ok":  # that was counted with its time
+            kind = delivery.kind or delivery.subject
+            self._tally(delivery.publisher, kind).count(outcome)
+        again = "redelivered" if delivery.attempts > 1 else "delivered"
+        self.acknowledged.observe(again, time.monotonic() - delivery.since)
 
     def _later(self, delivery: Delivery, failure: BaseException) -> None:
         delay = BACKOFF_S[min(delivery.attempts, len(BACKOFF_S)) - 1]

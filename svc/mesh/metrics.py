@@ -9,18 +9,12 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import accumulate
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric
+from prometheus_client import REGISTRY, Counter, Gauge, Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-CONSUMED = Counter(
-    "mesh_events_consumed_total", "Events taken, by outcome", ("service", "type", "outcome")
-)
-CONSUME_SECONDS = Histogram(
-    "mesh_event_seconds", "Time from event to effect", ("service", "type"), buckets=SECONDS
-)
 PUBLISHED = Counter("mesh_events_published_total", "Events published", ("service", "subject"))
 OUTBOX_FAILURES = Counter("mesh_outbox_failures_total", "Relay rounds that failed", ("service",))
 CACHE = Counter("mesh_cache_total", "Cache reads, by outcome", ("service", "outcome"))
@@ -61,6 +55,8 @@ SERVED: dict[tuple[str, ...], Tally] = {}
 """Calls answered, by (service, verb, caller)."""
 EVENTS: dict[tuple[str, ...], Tally] = {}
 """Events worked on, by (publisher, service, type)."""
+ACKNOWLEDGED: dict[tuple[str, ...], Tally] = {}
+"""Events that came and went, by (service, stream); those that came again are `redelivered`."""
 REQUESTS: dict[tuple[str, ...], Tally] = {}
 """HTTP requests made, by (caller, callee, `http`)."""
 
@@ -83,6 +79,12 @@ class Tallies(Collector):
         yield _seconds("mesh_call_seconds", "Time from call to answer", edge, CALLS)
         yield _outcomes("mesh_requests", "HTTP requests made, by outcome", edge, REQUESTS)
         yield _seconds("mesh_request_seconds", "Time from request to answer", edge, REQUESTS)
+        heard = ("publisher", "service", "type")
+        yield _outcomes("mesh_events_consumed", "Events taken, by outcome", heard, EVENTS)
+        yield _seconds("mesh_event_seconds", "Time from event to effect", heard, EVENTS)
+        consumer = ("service", "stream")
+        yield _outcomes("mesh_deliveries", "Events that came, by how", consumer, ACKNOWLEDGED)
+        yield _seconds("mesh_ack_seconds", "Time from delivery to its end", consumer, ACKNOWLEDGED)
         served = ("service", "verb", "caller")
         yield _outcomes("mesh_served", "Calls answered, by outcome", served, SERVED)
 

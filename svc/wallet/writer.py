@@ -345,7 +345,9 @@ class Writer:
             decided=draft.decided, stakes=stakes, event_id=new_id(),
             subject=BALANCE_CHANGED.subject, body=packed(draft.events), events=len(draft.events),
         )  # fmt: skip
-        await store.write(self.connection, batch)
+        asked = (context for _, context in draft.decided)
+        with self.runtime.parts.batch("wallet", store.WRITE, asked):
+            await store.write(self.connection, batch)
         return batch
 
     def _committed(self, batch: store.Written | None, draft: Draft) -> None:
