@@ -148,6 +148,22 @@ def test_a_player_may_deposit_unless_something_forbids_it(
         rules.check_player(player, "EUR", NOW)
 
 
+@pytest.mark.parametrize(
+    ("status", "may"), [("none", False), ("pending", False), ("verified", True)]
+)
+def test_where_a_verification_is_asked_for_it_comes_before_the_first_deposit(
+    status: str, *, may: bool
+) -> None:
+    player = Player(
+        user_id="u", currency="EUR", locale="en", kyc_status=status, excluded_until=None
+    )
+    if may:
+        rules.check_player(player, "EUR", NOW, must_be_verified=True)
+        return
+    with pytest.raises(NotVerified):
+        rules.check_player(player, "EUR", NOW, must_be_verified=True)
+
+
 def test_waiting_gets_longer_but_not_endless() -> None:
     waits = [rules.next_try(NOW, tries) - NOW for tries in (0, 1, 2, 50)]
     assert waits == [timedelta(seconds=s) for s in (10, 20, 40, 600)]
