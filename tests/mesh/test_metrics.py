@@ -126,3 +126,27 @@ async def test_each_service_tells_its_edges_of_the_last_minute(pair: Pair) -> No
     for kind in ("call", "served"):
         edge = kind, "casino", "wallet", "echo"
         assert after[edge] - before.get(edge, 0) == 3
+
+
+async def test_events_are_counted_by_edge_and_what_comes_again_is_told(pair: Pair) -> None:
+    edge = {"publisher": "wallet", "service": "casino", "type": HAPPENED.type}
+    consumer = {"service": "casino", "stream": HAPPENED.stream}
+    names = ("ok", "unavailable")
+    before = {name: value("mesh_events_consumed_total", outcome=name, **edge) for name in names}
+    again = value("mesh_deliveries_total", outcome="redelivered", **consumer)
+    acknowledged = value("mesh_ack_seconds_count", **consumer)
+    number = next(NUMBERS)
+    async with pair.answering.context().transaction() as tx:
+        data = Happened(number=number, mood="later")
+        await tx.publish(HAPPENED, data, subject=str(number))
+
+    async def worked() -> bool:
+        return value("mesh_events_consumed_total", outcome="ok", **edge) == before["ok"] + 1
+
+    await until(worked)
+    assert value("mesh_events_consumed_total", outcome="unavailable", **edge) >= (
+        before["unavailable"] + 1
+    )
+    assert value("mesh_event_seconds_count", **edge) == before["ok"] + 1
+    assert value("mesh_deliveries_total", outcome="redelivered", **consumer) == again + 1
+    assert value("mesh_ack_seconds_count", **consumer) == acknowledged + 2

@@ -213,3 +213,26 @@ def test_a_statement_is_called_by_what_it_does_and_where(query: str, short: str)
 
 def test_a_traced_caller_is_a_caller() -> None:
     assert issubclass(TracedCaller, Caller)
+
+
+async def test_events_that_share_a_transaction_keep_their_own_traces(
+    collector: Collector, pair: Pair
+) -> None:
+    works = [sampled(pair) for _ in range(12)]
+    numbers = [next(NUMBERS) for _ in works]
+    for (context, _), number in zip(works, numbers, strict=True):
+        context.runtime = pair.answering
+        async with context.transaction() as tx:
+            await tx.publish(HAPPENED, Happened(number=number), subject=str(number))
+
+    async def heard() -> bool:
+        await collected(collector, "")
+        return all("consumer" in {span.kind for span in collector.of(trace)} for _, trace in works)
+
+    await until(heard)
+    for _, trace in works:
+        [worked] = [span for span in collector.of(trace) if span.kind == "consumer"]
+        [effect] = [span for span in collector.of(trace) if span.name == "INSERT effect"]
+        assert worked.name == "process wallet.events.happened"
+        ancestors = {span.span: span.parent for span in collector.of(trace)}
+        assert worked.span in {effect.parent, ancestors.get(effect.parent)}
