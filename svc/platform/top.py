@@ -1,7 +1,8 @@
-"""`just top`: what every endpoint and every consumer does, live, from the broker alone.
+"""`just top`: who talks to whom, and what every endpoint and consumer does, from the broker alone.
 
-Rates are what changed between two looks: endpoints tell their counts by `$SRV.STATS` (ADR-32), the
-streams tell how far each consumer is. Nothing is asked of Prometheus or of the services' HTTP.
+Endpoints tell their counts by `$SRV.STATS` (ADR-32), and rates are what changed between two looks;
+services tell their edges of the last minute by `$SRV.EDGES`; the streams tell how far each consumer
+is. Nothing is asked of Prometheus or of the services' HTTP.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from nats.aio.client import Client
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,6 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from svc.mesh.discovery import survey
+from svc.mesh.edges import GOOD, Key, Sum, quantile_ms, sums_of
+from svc.mesh.observed import EVENT, Report
 from svc.platform import operate
 from svc.platform.installation import Installation, prepare_default
 
@@ -26,6 +30,8 @@ ASK_S = 0.5
 """How long a look waits for the services' answers."""
 EVERY_S = 2.0
 MS = 1_000_000
+EDGES_MAX = 20
+"""So many edges leave room for endpoints and consumers on a screen."""
 
 
 @dataclass
@@ -49,6 +55,7 @@ class Look:
     endpoints: dict[str, Endpoint] = field(
         default_factory=lambda: defaultdict[str, Endpoint](Endpoint)
     )
+    edges: dict[Key, Sum] = field(default_factory=dict[Key, Sum])
     consumers: dict[tuple[str, str], dict[str, Any]] = field(
         default_factory=dict[tuple[str, str], dict[str, Any]]
     )
@@ -84,7 +91,12 @@ async def _run(installation: Installation, *, once: bool, everything: bool) -> N
 async def look(client: Client) -> Look:
     """Ask all services and all consumers how they fare."""
     found = Look(time.monotonic())
-    for answer in await survey(client, "operator", "$SRV.STATS", ASK_S):
+    stats, told = await asyncio.gather(
+        survey(client, "operator", "$SRV.STATS", ASK_S),
+        survey(client, "operator", "$SRV.EDGES", ASK_S),
+    )
+    found.edges = sums_of(msgspec.convert(answer, Report) for answer in told)
+    for answer in stats:
         found.instances[answer["name"]] += 1
         for endpoint in answer["endpoints"]:
             sums = found.endpoints[endpoint["subject"]]
@@ -110,7 +122,42 @@ def shown(before: Look, now: Look, *, everything: bool) -> RenderableType:
     seconds = max(now.at - before.at, 0.001)
     running = sum(now.instances.values())
     head = Text(f"{running} instances of {len(now.instances)} services, rates of {seconds:.1f} s")
-    return Group(head, _endpoints(before, now, seconds, everything), _consumers(now, everything))
+    return Group(
+        head,
+        _edges(now, everything),
+        _endpoints(before, now, seconds, everything),
+        _consumers(now, everything),
+    )
+
+
+def _edges(now: Look, everything: bool) -> Table:
+    """Return the edges of the last minute, the busiest first; one that did nothing is left out."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("edge, last minute", no_wrap=True)
+    for name in ("a second", "errors", "open", "p50 ms", "p99 ms"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("errors by name", overflow="fold")
+    seen = [
+        (edge, key) for key, edge in now.edges.items() if edge.rate or edge.in_flight or everything
+    ]
+    seen.sort(key=lambda pair: (-pair[0].rate, pair[1]))
+    for edge, (kind, source, target, name) in seen if everything else seen[:EDGES_MAX]:
+        arrow = "~>" if kind == EVENT else "->"
+        errors = {name: times for name, times in edge.outcomes.items() if name not in GOOD}
+        table.add_row(
+            f"{source} {arrow} {target}" + (f" {name}" if name != target else ""),
+            f"{edge.rate:.1f}",
+            f"{edge.errors:.1f}",
+            str(edge.in_flight),
+            _ms(quantile_ms(edge.buckets, 0.5)),
+            _ms(quantile_ms(edge.buckets, 0.99)),
+            ", ".join(f"{name} {times}" for name, times in sorted(errors.items())),
+        )
+    return table
+
+
+def _ms(milliseconds: float | None) -> str:
+    return "" if milliseconds is None else f"{milliseconds:.1f}"
 
 
 def _endpoints(before: Look, now: Look, seconds: float, everything: bool) -> Table:

@@ -6,8 +6,9 @@ import httpx
 import pytest
 
 from svc import catalogue
-from svc.gateway.topology import declared, quantile_ms, topology_of
+from svc.gateway.topology import declared, topology_of
 from svc.mesh.clock import SystemClock
+from svc.mesh.edges import quantile_ms
 from svc.mesh.metrics import SECONDS
 from svc.mesh.observed import Edge, Report
 from tests.gateway.conftest import Player

@@ -1,10 +1,12 @@
 """One bet placed over HTTP is one trace: through services, databases, outbox and consumers."""
 
+import json
 import secrets
 
 import pytest
 
 from svc.mesh.clock import new_id
+from svc.platform.ports import SERVICES
 from tests.journeys.load import open_match
 from tests.journeys.world import Platform, deposited, new_player
 from tests.support.collector import Collector, Seen
@@ -73,3 +75,20 @@ async def test_one_bet_is_one_trace_from_the_door_to_the_four_consumers(
         assert span.attributes["messaging.consumer.group.name"] == span.service
         assert below > {BET_HEARD}, f"{span.service} wrote nothing"
     assert email not in b"".join(collector.raw)
+
+
+async def test_the_logs_of_the_services_are_json_and_know_nobody_by_name(whole: Platform) -> None:
+    async with whole.world() as world:
+        await new_player(world)
+        await deposited(world)
+        wrong = {"email": world.account["email"], "password": "not the password"}
+        refused = await world.player.http.post("/v1/sessions", json=wrong)
+        assert refused.status_code == 401, refused.text
+        taken = await world.player.http.post("/v1/users", json=world.account)
+        assert taken.status_code == 409, taken.text
+        private = [world.account[name] for name in ("email", "phone", "password")]
+        private += [world.player.token, whole.installation["ADMIN_PASSWORD"]]
+    for name in SERVICES:
+        for line in whole.fleet.log_file(name).read_text().splitlines():
+            assert "event" in json.loads(line), f"{name}: {line}"
+            assert not [value for value in private if value in line], f"{name}: {line}"

@@ -26,8 +26,13 @@ async def test_it_counts_what_endpoints_did_between_two_looks(
     assert now.endpoints[ECHO.subject].requests - before.endpoints[ECHO.subject].requests == 3
     assert now.endpoints[REFUSE.subject].errors - before.endpoints[REFUSE.subject].errors == 1
     assert ("WALLET", "casino") in now.consumers
+    edge = now.edges["call", "casino", "wallet", "refuse"]
+    assert edge.outcomes["too-much"] >= 1
+    assert edge.rate >= edge.errors > 0
     assert await asyncio.to_thread(top.top, ["--once"], pair.installation) == 0
     said = capsys.readouterr().out
     assert "2 instances of 2 services" in said
     assert ECHO.subject in said
     assert "WALLET > casino" in said
+    assert "casino -> wallet refuse" in said
+    assert "too-much" in said
