@@ -5,6 +5,7 @@ is dropped; results and cancellations count by what they say, not by when they c
 about one event are worked on one after the other.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import singledispatch
 from typing import Literal
@@ -19,6 +20,7 @@ from svc.sportsbook import (
     feed_descriptions,
     feed_recovery,
     feed_results,
+    settling,
     store_events,
     store_messages,
     store_producers,
@@ -54,12 +56,16 @@ MESSAGES_KEPT = timedelta(days=3)
 """As long as any producer sends odds again; older results that come again change nothing."""
 FORGET_BATCH = 5_000
 
+_settling: set[str] = set()
+"""Messages whose bets are being settled in this process: not the sweep's to do."""
+
 
 class Effect(Struct, frozen=True):
-    """What became of a message, and why when it was ignored."""
+    """What became of a message, and why when it was ignored; `left` are bets still to settle."""
 
     status: Literal["applied", "ignored"]
     note: str = ""
+    left: Sequence[str] = ()
 
 
 APPLIED = Effect("applied")
@@ -77,15 +83,17 @@ async def take_in(body: bytes, context: Context) -> None:
         await feed_recovery.heard(document.message, context)
         return
     message_id = context.new_id()
+    left: Sequence[str] = ()
     try:
         async with context.transaction() as tx:
             if await store_messages.insert(tx, message_id, document, body=body, now=context.now()):
-                await _carry_out(message_id, document.message, tx)
+                left = await _carry_out(message_id, document.message, tx)
     except Unavailable as failure:
         context.log.info("feed message is stored first", cause=failure.detail)
     except Exception as failure:  # noqa: BLE001 - whatever it was: the message must not be lost
         context.log.warning("feed message is stored first", cause=repr(failure))
     else:
+        _go_on(message_id, document.message, left, context)
         return
     async with context.transaction() as tx:
         fresh = await store_messages.insert(tx, message_id, document, body=body, now=context.now())
@@ -94,26 +102,65 @@ async def take_in(body: bytes, context: Context) -> None:
 
 
 async def work_on(message_id: str, message: Message, context: Context) -> None:
-    """Bring a stored message to its effect, in one transaction; failures wait for the sweep."""
+    """Bring a stored message to its effect; failures wait for the sweep."""
+    left: Sequence[str] = ()
     try:
         async with context.transaction() as tx:
             if await store_messages.lock_waiting(tx, message_id):
-                await _carry_out(message_id, message, tx)
+                left = await _carry_out(message_id, message, tx)
     except Unavailable as failure:
         context.log.warning("feed message waits", message_id=message_id, cause=failure.detail)
     except Exception as failure:  # the message is stored: it must not be refused now
         context.log.exception("feed message failed", message_id=message_id)
         async with context.transaction() as tx:
             await store_messages.fail(tx, message_id, f"{type(failure).__name__}: {failure}")
+    else:
+        _go_on(message_id, message, left, context)
 
 
-async def _carry_out(message_id: str, message: Message, tx: Tx) -> None:
-    """Bring a message to its effect and record what became of it."""
+async def _carry_out(message_id: str, message: Message, tx: Tx) -> Sequence[str]:
+    """Bring a message to its effect and record what became of it, unless bets are left."""
     effect = await apply(message, tx)
-    await store_messages.finish(tx, message_id, effect.status, effect.note, tx.context.now())
+    if effect.left:
+        await store_messages.begin(tx, message_id)
+    else:
+        await store_messages.finish(tx, message_id, effect.status, effect.note, tx.context.now())
     event_id: str | None = getattr(message, "event_id", None)
     if event_id is not None and effect is not STALE:
         tx.after_commit(lambda: view.show(event_id, tx.context))
+    return effect.left
+
+
+def _go_on(message_id: str, message: Message, left: Sequence[str], context: Context) -> None:
+    """Settle the bets that a message left, beside whoever sent it: it is stored durably."""
+    event_id: str | None = getattr(message, "event_id", None)
+    if left and event_id is not None:
+        _settling.add(message_id)
+        own = context.spawn()
+        feed_recovery.beside(_settle_more(message_id, event_id, left, own), own)
+
+
+async def _settle_more(
+    message_id: str, event_id: str, left: Sequence[str], context: Context
+) -> None:
+    """Settle the bets that a message left, round by round, and be done with the message.
+
+    Each round is a transaction, so that its payments are made during the next one. What fails is
+    done by the sweep: it finds by itself which bets are left.
+    """
+    try:
+        for start in range(0, len(left), settling.AT_ONCE):
+            async with context.transaction() as tx:
+                some = left[start : start + settling.AT_ONCE]
+                await feed_results.settle_more(tx, event_id, some)
+                if start + settling.AT_ONCE >= len(left):
+                    await store_messages.finish(tx, message_id, "applied", "", context.now())
+    except Unavailable as failure:
+        context.log.warning("bets wait", message_id=message_id, cause=failure.detail)
+    except Exception:  # the message is stored: the sweep goes on
+        context.log.exception("bets wait", message_id=message_id)
+    finally:
+        _settling.discard(message_id)
 
 
 async def sweep(context: Context) -> None:
@@ -125,6 +172,8 @@ async def sweep(context: Context) -> None:
     async with context.transaction() as tx:
         waiting = await store_messages.waiting(tx, context.now() - SWEEP_AFTER, SWEEP_BATCH)
     for each in waiting:
+        if each.message_id in _settling:
+            continue
         try:
             document = uof.read(each.body)
         except Refused as failure:
@@ -226,14 +275,14 @@ async def _(message: BetStop, tx: Tx) -> Effect:
 @apply.register
 async def _(message: BetSettlement, tx: Tx) -> Effect:
     await store_events.lock_event(tx, message.event_id)
-    return APPLIED if await feed_results.settle(message, tx) else STALE
+    left = await feed_results.settle(message, tx)
+    return STALE if left is None else Effect("applied", left=left)
 
 
 @apply.register
 async def _(message: RollbackBetSettlement, tx: Tx) -> Effect:
     await store_events.lock_event(tx, message.event_id)
-    await feed_results.take_back(message, tx)
-    return APPLIED
+    return Effect("applied", left=await feed_results.take_back(message, tx))
 
 
 @apply.register

@@ -5,6 +5,7 @@ together. Each has its own id for ever: what the wallet knows already it only an
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -18,19 +19,25 @@ if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
 
 AT_ONCE = 500
-"""Movements of one message; the wallet takes up to 1,000."""
+"""Movements of one message: as many as the wallet commits together."""
+UNDER_WAY = 2
+"""Messages on their way at once: the wallet decides one while the other is written."""
 NOT_FINAL = 500
 """Answers from this status on say nothing of the movement: it is asked for again."""
 
 
 class Payer:
-    """Sends what waits; at most one message is on its way, so movements keep their order."""
+    """Sends what waits, in messages that are on their way side by side.
+
+    A bet's movements keep their order: no message has one of a bet that another one has, too.
+    """
 
     def __init__(self, context: Context) -> None:
         """Nothing runs yet."""
         self.context = context
         self.task: asyncio.Task[None] | None = None
         self.again = False
+        self.under_way: dict[asyncio.Task[bool], list[TransferOrder]] = {}
 
     async def wake(self) -> None:
         """Send what waits, beside whoever calls this."""
@@ -48,36 +55,67 @@ class Payer:
         try:
             while self.again:
                 self.again = False
-                while await self._send():
-                    pass
+                await self._send_all()
         except Unavailable as failure:
             self.context.log.warning("payments wait for the wallet", cause=failure.detail)
         except Exception:
             self.context.log.exception("payments wait")
         finally:
+            for task in self.under_way:
+                task.cancel()
+            await asyncio.gather(*self.under_way, return_exceptions=True)
+            self.under_way.clear()
             self.task = None
 
-    async def _send(self) -> bool:
-        """Send one message of what waits; tell whether more may wait."""
-        context = self.context.spawn()
-        async with context.transaction() as tx:
-            orders = await store_settlement.waiting_orders(tx, AT_ONCE)
-        if not orders:
-            return False
-        answer = await context.call(
-            wallet.APPLY_BATCH, wallet.Batch(transfers=[_item(order) for order in orders])
-        )
-        answered: list[tuple[str, str | None]] = []
-        for order, result in zip(orders, answer.results, strict=True):
-            if result.problem is None:
-                answered.append((order.transfer_id, None))
-            elif _is_final(result.problem):
-                name = str(result.problem.get("type", "")).removeprefix(PROBLEM_PREFIX)
-                answered.append((order.transfer_id, name))
-                context.log.error("the wallet refused a payment", bet_id=order.bet_id, why=name)
-        async with context.transaction() as tx:
-            await store_settlement.finish_orders(tx, answered, context.now())
-        return len(orders) == AT_ONCE and len(answered) == len(orders)
+    async def _send_all(self) -> None:
+        """Send all that waits, oldest first; what the wallet could not decide waits on."""
+        whole = True
+        while whole:
+            sent = [order.transfer_id for orders in self.under_way.values() for order in orders]
+            async with self.context.spawn().transaction() as tx:
+                orders = await store_settlement.waiting_orders(tx, sent, AT_ONCE)
+            if orders:
+                if self._has_one_of(orders):
+                    whole = await self._answered(asyncio.ALL_COMPLETED)
+                self.under_way[asyncio.create_task(_send(orders, self.context.spawn()))] = orders
+            if len(self.under_way) == UNDER_WAY or not orders:
+                if not self.under_way:
+                    return
+                whole = await self._answered(asyncio.FIRST_COMPLETED) and whole
+
+    def _has_one_of(self, orders: Sequence[TransferOrder]) -> bool:
+        """Tell whether a movement of one of these bets is on its way already."""
+        bets = {order.bet_id for order in orders}
+        return any(order.bet_id in bets for others in self.under_way.values() for order in others)
+
+    async def _answered(self, which: str) -> bool:
+        """Wait for messages that are on their way; tell whether all movements were decided."""
+        done, _ = await asyncio.wait(self.under_way, return_when=which)
+        for task in done:
+            del self.under_way[task]
+        whole = [task.result() for task in done]
+        return all(whole)
+
+
+async def _send(orders: Sequence[TransferOrder], context: Context) -> bool:
+    """Send one message and record the answers; tell whether all its movements were decided."""
+    answer = await context.call(
+        wallet.APPLY_BATCH, wallet.Batch(transfers=[_item(order) for order in orders])
+    )
+    made: list[str] = []
+    refused: list[tuple[str, str]] = []
+    for order, result in zip(orders, answer.results, strict=True):
+        if result.problem is None:
+            made.append(order.transfer_id)
+        elif _is_final(result.problem):
+            name = str(result.problem.get("type", "")).removeprefix(PROBLEM_PREFIX)
+            refused.append((order.transfer_id, name))
+            context.log.error("the wallet refused a payment", bet_id=order.bet_id, why=name)
+    async with context.transaction() as tx:
+        await store_settlement.finish_orders(tx, made)
+        if refused:
+            await store_settlement.refuse_orders(tx, refused, context.now())
+    return len(made) + len(refused) == len(orders)
 
 
 def _is_final(problem: dict[str, object]) -> bool:
@@ -118,5 +156,7 @@ def of(context: Context) -> Payer:
 
 
 async def sweep(context: Context) -> None:
-    """Send what an outage left."""
+    """Send what an outage left; and sum up the open risk."""
     await of(context).wake()
+    async with context.transaction() as tx:
+        await store_settlement.sum_up_risk(tx)

@@ -32,7 +32,7 @@ from svc.sportsbook.contract import (
     BetRolledBack,
     BetSettled,
 )
-from svc.sportsbook.rules_settlement import Terms, Verdict, verdict
+from svc.sportsbook.rules_settlement import ONE, Terms, Verdict, verdict
 from svc.sportsbook.store_bets import BetRow, LegRow
 from svc.sportsbook.store_settlement import Ended, TransferOrder
 
@@ -127,7 +127,7 @@ def terms_of(bet: BetRow, legs: int, limits: rules.Limits) -> Terms:
         stake=bet.stake,
         sizes=tuple(bet.system_sizes or (legs,)),
         payout_max=limits.payout_max,
-        running=Fraction(bet.running),
+        running=ONE if bet.running == 1 else Fraction(bet.running),
         free=bet.free_bet_id is not None,
         lucky=bet.lucky,
         rounding=limits.rounding,

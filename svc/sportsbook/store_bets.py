@@ -309,7 +309,8 @@ async def pending(tx: Tx, before: datetime, limit: int) -> list[BetRow]:
     """Return bets that were placed before an instant and still wait for the wallet."""
     rows = await tx.fetch(
         f"SELECT {BET_COLUMNS} FROM bet"  # noqa: S608 - a constant
-        " WHERE status = 'pending' AND placed_at < $1 ORDER BY placed_at LIMIT $2",
+        " WHERE status = 'pending' AND accepted_at IS NULL AND refusal IS NULL"
+        " AND placed_at < $1 ORDER BY placed_at LIMIT $2",
         before,
         limit,
     )
@@ -349,10 +350,10 @@ async def liabilities(tx: Tx) -> list[Liability]:
     """Sum what accepted bets could cost, by currency."""
     rows = await tx.fetch(
         """
-        SELECT currency, count(*) AS open_bets, sum(stake)::bigint AS stakes,
+        SELECT currency, sum(open_bets)::bigint AS open_bets, sum(stakes)::bigint AS stakes,
                sum(potential_payout)::bigint AS potential_payout
-        FROM bet WHERE status = 'accepted'
-        GROUP BY currency ORDER BY currency
+        FROM open_risk
+        GROUP BY currency HAVING sum(open_bets) > 0 ORDER BY currency
         """
     )
     return [Liability(**dict(row)) for row in rows]

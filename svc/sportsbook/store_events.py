@@ -68,6 +68,11 @@ async def lock_event(tx: Tx, event_id: str) -> EventRow:
     return _event(row)
 
 
+async def hold_event(tx: Tx, event_id: str) -> None:
+    """Let no message about an event be worked on until the transaction ends."""
+    await tx.execute("SELECT FROM event WHERE event_id = $1 FOR UPDATE", event_id)
+
+
 async def event(tx: Tx, event_id: str) -> EventRow | None:
     """Return an event, or None."""
     row = await tx.fetchrow(

@@ -57,6 +57,13 @@ async def lock_waiting(tx: Tx, message_id: str) -> bool:
     )
 
 
+async def begin(tx: Tx, message_id: str) -> None:
+    """Record that a message is worked on in several rounds; it waits no more, nor is it done."""
+    await tx.execute(
+        "UPDATE feed_message SET attempts = greatest(attempts, 1) WHERE message_id = $1", message_id
+    )
+
+
 async def finish(
     tx: Tx,
     message_id: str,

@@ -119,31 +119,46 @@ async def take_back_results(tx: Tx, rollback: RollbackBetSettlement) -> None:
     )
 
 
-async def follow_results(
-    tx: Tx, event_id: str, markets: Sequence[MarketRef | MarketResult]
-) -> list[str]:
-    """Let legs on these markets say what their outcomes say; return the ids of bets that changed.
+async def behind(tx: Tx, event_id: str, markets: Sequence[MarketRef | MarketResult]) -> list[str]:
+    """Return the bets with legs on these markets that do not say what their outcomes say, by id."""
+    rows = await tx.fetch(
+        """
+        SELECT DISTINCT leg.bet_id, leg.bet_id::text
+        FROM outcome o
+        JOIN leg ON leg.event_id = o.event_id AND leg.market_id = o.market_id
+             AND leg.specifiers = o.specifiers AND leg.outcome_id = o.outcome_id
+        WHERE o.event_id = $1
+          AND (o.market_id, o.specifiers) IN (SELECT * FROM unnest($2::integer[], $3::text[]))
+          AND (leg.result, leg.void_factor, leg.dead_heat_factor)
+              IS DISTINCT FROM (o.result, o.void_factor, o.dead_heat_factor)
+        ORDER BY leg.bet_id
+        """,
+        event_id,
+        *_keys(markets),
+    )
+    return [row[1] for row in rows]
+
+
+async def follow(tx: Tx, event_id: str, bet_ids: Sequence[str]) -> None:
+    """Let bets' legs on an event say what their outcomes say.
 
     Legs of bets that are paid follow too: what was paid is then put right by the difference.
     """
-    rows = await tx.fetch(
+    await tx.execute(
         """
         UPDATE leg
         SET result = o.result, void_factor = o.void_factor,
             dead_heat_factor = o.dead_heat_factor, settled_ms = o.settled_ms
         FROM outcome o
-        WHERE o.event_id = $1
-          AND (o.market_id, o.specifiers) IN (SELECT * FROM unnest($2::integer[], $3::text[]))
-          AND leg.event_id = o.event_id AND leg.market_id = o.market_id
-          AND leg.specifiers = o.specifiers AND leg.outcome_id = o.outcome_id
+        WHERE leg.bet_id = ANY ($2::uuid[]) AND leg.event_id = $1
+          AND o.event_id = $1 AND o.market_id = leg.market_id
+          AND o.specifiers = leg.specifiers AND o.outcome_id = leg.outcome_id
           AND (leg.result, leg.void_factor, leg.dead_heat_factor)
               IS DISTINCT FROM (o.result, o.void_factor, o.dead_heat_factor)
-        RETURNING leg.bet_id::text
         """,
         event_id,
-        *_keys(markets),
+        list(bet_ids),
     )
-    return [row["bet_id"] for row in rows]
 
 
 async def put_voids(tx: Tx, message: BetCancel | RollbackBetCancel) -> list[MarketRef]:

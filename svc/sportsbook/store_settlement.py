@@ -11,7 +11,6 @@ from svc.mesh.context import Context
 from svc.mesh.contract import Event
 from svc.mesh.database import Tx
 from svc.sportsbook.contract import BetResult, BetStatus
-from svc.sportsbook.store_bets import columns
 
 PayKind = Literal["bet_payout", "bet_refund"]
 
@@ -27,7 +26,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     transfer_id: str | None = None
 
 
-class TransferOrder(Struct, frozen=True, kw_only=True):
+class TransferOrder(Struct, frozen=True):
     """A movement of money that the wallet is told of until it has answered."""
 
     transfer_id: str
@@ -44,7 +43,8 @@ class TransferOrder(Struct, frozen=True, kw_only=True):
 async def touch(tx: Tx, bet_ids: Sequence[str]) -> None:
     """Raise the version of open bets whose legs changed: offers to buy them back are void."""
     await tx.execute(
-        "UPDATE bet SET version = version + 1 WHERE bet_id = ANY ($1::uuid[])", list(bet_ids)
+        "UPDATE bet SET version = version + 1 WHERE bet_id = ANY ($1::uuid[])",
+        list(bet_ids),
     )
 
 
@@ -56,11 +56,12 @@ async def end(tx: Tx, bets: Sequence[Ended], now: datetime) -> None:
         SET version = n.version, status = n.status, result = n.result, payout = n.payout,
             payout_transfer_id = n.transfer_id,
             settled_at = CASE WHEN n.transfer_id IS NULL THEN NULL ELSE $7::timestamptz END
-        FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::bigint[], $6::uuid[])
+        FROM unnest($1::text::uuid[], $2::text::integer[], $3::text::text[], $4::text::text[],
+                    $5::text::bigint[], $6::text::uuid[])
              AS n (bet_id, version, status, result, payout, transfer_id)
         WHERE bet.bet_id = n.bet_id
         """,
-        *columns([msgspec.structs.astuple(bet) for bet in bets], 6),
+        *arrays(bets),
         now,
     )
 
@@ -72,38 +73,57 @@ async def order(tx: Tx, orders: Sequence[TransferOrder], now: datetime) -> None:
         INSERT INTO transfer_order (transfer_id, op, bet_id, user_id, amount, currency, kind,
                                     stake_transfer_id, original_transfer_id, ordered_at)
         SELECT n.*, $10
-        FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::bigint[], $6::text[],
-                    $7::text[], $8::uuid[], $9::uuid[]) AS n
+        FROM unnest($1::text::uuid[], $2::text::text[], $3::text::uuid[], $4::text::uuid[],
+                    $5::text::bigint[], $6::text::text[], $7::text::text[], $8::text::uuid[],
+                    $9::text::uuid[]) AS n
         ON CONFLICT (transfer_id) DO NOTHING
         """,
-        *columns([msgspec.structs.astuple(each) for each in orders], 9),
+        *arrays(orders),
         now,
     )
 
 
-async def waiting_orders(tx: Tx, limit: int) -> list[TransferOrder]:
-    """Return movements that the wallet has not answered, oldest first."""
+async def waiting_orders(tx: Tx, sent: Sequence[str], limit: int) -> list[TransferOrder]:
+    """Return movements that wait for the wallet, oldest first, but those that were just sent."""
     rows = await tx.fetch(
         """
         SELECT transfer_id::text, op, bet_id::text, user_id::text, amount, currency, kind,
                stake_transfer_id::text, original_transfer_id::text
-        FROM transfer_order WHERE done_at IS NULL ORDER BY position LIMIT $1
+        FROM transfer_order
+        WHERE done_at IS NULL AND transfer_id <> ALL ($1::uuid[])
+        ORDER BY position LIMIT $2
         """,
+        list(sent),
         limit,
     )
-    return [TransferOrder(**dict(row)) for row in rows]
+    return [TransferOrder(*row) for row in rows]
 
 
-async def finish_orders(tx: Tx, answered: Sequence[tuple[str, str | None]], now: datetime) -> None:
-    """Record the wallet's answers, each a transfer id with the name of a refusal or None."""
+async def finish_orders(tx: Tx, transfer_ids: Sequence[str]) -> None:
+    """Forget movements that the wallet made: its ledger keeps them from then on."""
+    await tx.execute(
+        "DELETE FROM transfer_order WHERE transfer_id = ANY ($1::uuid[])",
+        list(transfer_ids),
+    )
+
+
+async def refuse_orders(tx: Tx, refused: Sequence[tuple[str, str]], now: datetime) -> None:
+    """Keep movements that the wallet refused for good, each a transfer id with the refusal."""
+    await tx.executemany(
+        "UPDATE transfer_order SET done_at = $3, refusal = $2 WHERE transfer_id = $1",
+        [(transfer_id, refusal, now) for transfer_id, refusal in refused],
+    )
+
+
+async def sum_up_risk(tx: Tx) -> None:
+    """Sum up what settlements and new bets have added to the open risk: a row per currency."""
     await tx.execute(
         """
-        UPDATE transfer_order SET done_at = $3, refusal = n.refusal
-        FROM unnest($1::uuid[], $2::text[]) AS n (transfer_id, refusal)
-        WHERE transfer_order.transfer_id = n.transfer_id AND done_at IS NULL
-        """,
-        *columns(answered, 2),
-        now,
+        WITH parts AS (DELETE FROM open_risk RETURNING *)
+        INSERT INTO open_risk (currency, open_bets, stakes, potential_payout)
+        SELECT currency, sum(open_bets), sum(stakes), sum(potential_payout)
+        FROM parts GROUP BY currency
+        """
     )
 
 
@@ -124,11 +144,33 @@ async def publish_all(
     ]
     if not envelopes:
         return
+    events = [(each.id, msgspec.json.encode(each)) for each in envelopes]
+    row_id, body = tx.context.new_id(), msgspec.msgpack.encode(events)
     await tx.execute(
         "INSERT INTO mesh_outbox (event_id, subject, body, events) VALUES ($1, $2, $3, $4)",
-        tx.context.new_id(),
+        row_id,
         event.subject,
-        msgspec.msgpack.encode([(each.id, msgspec.json.encode(each)) for each in envelopes]),
-        len(envelopes),
+        body,
+        len(events),
     )
-    tx.pending_events += len(envelopes)
+    tx.pending_events += len(events)
+    relay = tx.context.runtime.relay
+
+    async def keep() -> None:
+        if relay is not None:
+            relay.keep(row_id, events, len(body))
+
+    tx.after_commit(keep)
+
+
+def array(values: Sequence[Any]) -> str:
+    """Return an array in Postgres's text form, of ids, numbers and our own words.
+
+    The driver's binary form looks at every element in Python: several times as expensive.
+    """
+    return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
+
+
+def arrays(rows: Sequence[Struct]) -> list[str]:
+    """Return rows as the arrays of unnest, one for each of their fields."""
+    return [array(column) for column in zip(*map(msgspec.structs.astuple, rows), strict=True)]

@@ -1,4 +1,4 @@
-"""`just bench sportsbook`: bets through the gateway, settlements with payouts, and their growth.
+"""`just bench sportsbook`: bets through the gateway, settlements with payouts, odds, and growth.
 
 Everything that a bet touches runs as `just up` runs it, on this machine, beside the load generator:
 gateway, identity, sportsbook, wallet and the three servers.
@@ -9,12 +9,9 @@ import asyncio
 import dataclasses
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,21 +22,31 @@ from svc.platform.errors import PlatformError
 from svc.platform.installation import ROOT
 from svc.platform.ports import HOST
 from svc.wallet.contract import APPLY_BATCH, Batch, BatchItem
-from tests.bench import machine
+from tests.bench import sportsbook_report as report
 from tests.bench.load_bets import BetOrder, BetsTaken
-from tests.bench.measures import Cpu, per_transfer_us
+from tests.bench.load_odds import OddsOrder, OddsSeen
+from tests.bench.measures import Cpu, CpuSeconds, Quiet, per_transfer_us, quantile
+from tests.bench.sportsbook_bets import PAYOUT, Strikes
+from tests.bench.sportsbook_report import BETS, ODDS, ONE_MARKET, SETTLEMENTS, Row
 from tests.bench.stage import BenchError, Child, Stage, staged
 from tests.support.mesh import Operator
 from tests.support.platform import Platform
 
 SERVICES = ("wallet", "identity", "sportsbook", "gateway")
 PASSWORD = "correct horse battery"
-ODDS = "2.50"
+PRICE = "2.50"
 READY_S_MAX = 30.0
 PAID_S_MAX = 300.0
+QUIET_S_MAX = 90.0
 EVENTS = 20
-RESULTS = ROOT / "tests" / "bench" / "results"
+ODDS_EVENTS = 60
+ODDS_MARKETS, ODDS_OUTCOMES = 8, 3
+SMALL = 100
+"""Bets of the market whose cost is compared, beside few and many others."""
+TIMES = 15
 UNFINISHED = ROOT / ".run" / "bench"
+"""Where the results of runs lie that are not for README: quick ones, and parts."""
+PARTS = (BETS, SETTLEMENTS, ODDS, ONE_MARKET)
 
 Say = Callable[[str], None]
 
@@ -53,30 +60,18 @@ class Size:
     warm_s: float
     clients: int
     settled: int
+    odds: tuple[int, ...]
     grown: tuple[int, ...]
 
 
 FULL = Size(
-    rounds=3, seconds=10.0, warm_s=2.0, clients=64, settled=20_000, grown=(1_000, 1_000_000)
-)
-QUICK = Size(rounds=1, seconds=3.0, warm_s=1.0, clients=64, settled=2_000, grown=(1_000, 20_000))
-
-
-class Results(msgspec.Struct, kw_only=True):
-    """sportsbook.json: each number as measured in every round, on what machine."""
-
-    bets_per_s: list[float]
-    bet_p50_ms: list[float]
-    bet_p99_ms: list[float]
-    bet_cpu_us: list[dict[str, float]]
-    other_answers: dict[str, int]
-    settlements_per_s: list[float]
-    settlement_ms_by_open_bets: dict[str, float]
-    growth: float
-    quick: bool
-    measured_at: datetime
-    machine: dict[str, Any]
-    versions: dict[str, str]
+    rounds=3, seconds=10.0, warm_s=2.0, clients=64, settled=20_000, odds=(2_400, 4_800, 9_600),
+    grown=(1_000, 1_000_000),
+)  # fmt: skip
+QUICK = Size(
+    rounds=1, seconds=3.0, warm_s=1.0, clients=64, settled=2_000, odds=(2_400,),
+    grown=(1_000, 20_000),
+)  # fmt: skip
 
 
 class Bench:
@@ -93,38 +88,36 @@ class Bench:
         self.tokens: list[str] = []
         self.user_ids: list[str] = []
         self.processes: dict[str, list[int]] = {**stage.servers}
+        self.rows: list[Row] = []
 
-    async def run(self) -> Results:
-        """Start everything, measure, and return what was seen."""
-        found = Results(
-            bets_per_s=[],
-            bet_p50_ms=[],
-            bet_p99_ms=[],
-            bet_cpu_us=[],
-            other_answers={},
-            settlements_per_s=[],
-            settlement_ms_by_open_bets={},
-            growth=0,
-            quick=self.size == QUICK,
-            measured_at=datetime.now(UTC).replace(microsecond=0),
-            machine=machine.machine(),
-            versions=machine.versions(),
-        )
+    async def run(self, only: Sequence[str] = ()) -> list[Row]:
+        """Start everything, measure all or some parts, and return what was seen."""
+        parts = {BETS: self.bets, SETTLEMENTS: self.settlements, ODDS: self.odds}
         async with self.services(), self.feed:
             self.say("opening accounts")
             await self.open_accounts()
-            for number in range(1, self.size.rounds + 1):
-                self.say(f"round {number}/{self.size.rounds}: bets")
-                await self.bets(found)
-            for number in range(1, self.size.rounds + 1):
-                self.say(f"round {number}/{self.size.rounds}: settlements")
-                found.settlements_per_s.append(await self.settlements())
-            for count in self.size.grown:
-                self.say(f"settling one market beside {count} open bets")
-                found.settlement_ms_by_open_bets[str(count)] = await self.beside(count)
-        took = list(found.settlement_ms_by_open_bets.values())
-        found.growth = round(took[-1] / took[0], 2)
-        return found
+            for name, part in parts.items():
+                for number in range(1, self.size.rounds + 1):
+                    if not only or name in only:
+                        self.say(f"round {number}/{self.size.rounds}: {name}")
+                        await part(number)
+                        await self.quiet()
+            if not only or ONE_MARKET in only:
+                for count in self.size.grown:
+                    await self.beside(count)
+        return self.rows
+
+    @property
+    def cpu(self) -> Cpu:
+        """Return the clock of all processes that are measured."""
+        return Cpu(self.processes)
+
+    async def quiet(self) -> float:
+        """Wait until everybody has heard of everything; return how many seconds that took."""
+        quiet = Quiet(self.cpu, QUIET_S_MAX)
+        while not quiet.look():  # noqa: ASYNC110  # there is nobody who would tell
+            await asyncio.sleep(0.25)
+        return quiet.settled_s
 
     @asynccontextmanager
     async def services(self) -> AsyncGenerator[None]:
@@ -204,7 +197,7 @@ class Bench:
     async def on_sale(self) -> str:
         """Put an event on sale and return its id."""
         event_id = f"sr:match:{int(new_id().replace('-', ''), 16) % 10**15}"
-        outcomes = "".join(f'<outcome id="{number}" odds="{ODDS}"/>' for number in (1, 2, 3))
+        outcomes = "".join(f'<outcome id="{number}" odds="{PRICE}"/>' for number in (1, 2, 3))
         market = f'<market id="1" status="1">{outcomes}</market>'
         await self.tell("odds_change", event_id, f"<odds>{market}</odds>")
         return event_id
@@ -217,7 +210,16 @@ class Bench:
             "bet_settlement", event_id, f"<outcomes>{market}</outcomes>", 'certainty="2"'
         )
 
-    async def bets(self, found: Results) -> None:
+    async def ordered(self, name: str, order: msgspec.Struct, seconds: float) -> bytes:
+        """Let a load generator carry out an order; return its answer."""
+        command = ("-m", f"tests.bench.load_{name}")
+        async with self.stage.process(name, command) as child:
+            assert child.process.stdin is not None
+            child.process.stdin.write(msgspec.json.encode(order) + b"\n")
+            await child.process.stdin.drain()
+            return await child.line(seconds + READY_S_MAX)
+
+    async def bets(self, number: int) -> None:
         """Let all clients bet for a while."""
         address = urlsplit(self.settings["GATEWAY_URL"])
         order = BetOrder(
@@ -225,115 +227,174 @@ class Bench:
             port=address.port or 80,
             tokens=self.tokens,
             event_ids=[await self.on_sale() for _ in range(EVENTS)],
-            odds=ODDS,
+            odds=PRICE,
             clients=self.size.clients,
             seconds=self.size.seconds,
             warm_s=self.size.warm_s,
         )
-        command = ("-m", "tests.bench.load_bets")
-        async with self.stage.process("bettors", command) as child:
-            assert child.process.stdin is not None
-            cpu = Cpu(self.processes)
-            before = cpu.read()
-            child.process.stdin.write(msgspec.json.encode(order) + b"\n")
-            await child.process.stdin.drain()
-            line = await child.line(order.seconds + order.warm_s + READY_S_MAX)
-            after = cpu.read()
+        before = self.cpu.read()
+        line = await self.ordered("bets", order, order.seconds + order.warm_s)
+        after = self.cpu.read()
         taken = msgspec.json.decode(line, type=BetsTaken)
-        used = per_transfer_us(before, after, taken.asked)
-        found.bet_cpu_us.append({**used, "bettors": round(taken.cpu_s * 1e6 / taken.asked, 1)})
-        found.bets_per_s.append(round(taken.accepted / taken.seconds, 1))
-        found.bet_p50_ms.append(round(taken.p50_ms, 2))
-        found.bet_p99_ms.append(round(taken.p99_ms, 2))
-        for status, count in taken.others.items():
-            found.other_answers[status] = found.other_answers.get(status, 0) + count
+        self.note(
+            number, BETS, self.size.clients, taken.accepted, taken.seconds,
+            p50_ms=taken.p50_ms, p99_ms=taken.p99_ms, others=taken.others,
+            cpu_us=shares(before, after, taken.asked, taken.cpu_s),
+        )  # fmt: skip
 
-    async def settlements(self) -> float:
-        """Settle one market with many bets; return how many a second were settled and paid."""
-        event_id = await self.on_sale()
-        await self.strike(event_id, self.size.settled)
-        began = time.monotonic()
-        await self.settle(event_id)
-        async with self.stage.database("sportsbook") as database:
-            while await database.fetchval(
-                "SELECT EXISTS (SELECT FROM transfer_order WHERE done_at IS NULL)"
-            ):
+    async def settlements(self, number: int) -> None:
+        """Settle one market with many bets, from its message to the last payout in the wallet."""
+        count, event_id = self.size.settled, await self.on_sale()
+        async with self.strikes() as strikes:
+            await strikes.strike(event_id, count)
+            await strikes.tidy()
+            await self.quiet()
+            credited = await self.credited()
+            before, began = self.cpu.read(), time.monotonic()
+            await self.settle(event_id)
+            while await strikes.waits():
                 if time.monotonic() > began + PAID_S_MAX:
                     raise BenchError("the payouts do not come to an end")
                 await asyncio.sleep(0.02)
-        return round(self.size.settled / (time.monotonic() - began), 1)
+            took, after = time.monotonic() - began, self.cpu.read()
+            heard_s = await self.quiet()
+            credits_, amount = await self.credited()
+        if (credits_ - credited[0], amount - credited[1]) != (count, count * PAYOUT):
+            raise BenchError(f"{credits_ - credited[0]} payouts of {count} bets")
+        self.note(
+            number, SETTLEMENTS, count, count, took, cpu_us=shares(before, after, count),
+            heard_s=heard_s, heard_cpu_us=shares(before, self.cpu.read(), count),
+        )  # fmt: skip
 
-    async def beside(self, count: int) -> float:
-        """Return how long 100 bets of one market take to settle beside so many open ones, in ms."""
-        other = await self.on_sale()
-        await self.strike(other, count)
-        took: list[float] = []
-        for _ in range(5):
-            event_id = await self.on_sale()
-            await self.strike(event_id, 100)
-            began = time.perf_counter()
-            await self.settle(event_id)
-            took.append((time.perf_counter() - began) * 1000)
-        return round(sorted(took)[len(took) // 2], 2)
+    async def credited(self) -> tuple[int, int]:
+        """Return how many payouts of bets are in the ledger, and how much they are together."""
+        async with self.stage.database("wallet") as database:
+            row = await database.fetchrow(
+                "SELECT count(*), coalesce(sum(cash_change), 0)::bigint FROM transfer"
+                " WHERE kind = 'bet_payout' AND outcome = 'applied'"
+            )
+        assert row is not None
+        return row[0], row[1]
 
-    async def strike(self, event_id: str, count: int) -> None:
-        """Write accepted singles on an event's first outcome, as striking leaves them."""
+    async def odds(self, number: int) -> None:
+        """Send odds at several rates while a client watches the board."""
+        address = urlsplit(self.settings["GATEWAY_URL"])
+        each = ODDS_MARKETS * ODDS_OUTCOMES
+        for offered in self.size.odds:
+            order = OddsOrder(
+                host=address.hostname or HOST,
+                port=address.port or 80,
+                token=self.settings["BETRADAR_TOKEN"],
+                event_ids=[await self.on_sale() for _ in range(ODDS_EVENTS)],
+                markets=ODDS_MARKETS,
+                outcomes=ODDS_OUTCOMES,
+                per_s=offered / each,
+                seconds=self.size.seconds,
+                warm_s=self.size.warm_s,
+            )
+            before = self.cpu.read()
+            line = await self.ordered("odds", order, order.seconds + order.warm_s)
+            after = self.cpu.read()
+            seen = msgspec.json.decode(line, type=OddsSeen)
+            others = {**seen.others, **({"unseen": u} if (u := seen.due - seen.seen) else {})}
+            self.note(
+                number, ODDS, offered, seen.seen * each, order.seconds,
+                p50_ms=seen.p50_ms, p99_ms=seen.p99_ms, others=others,
+                cpu_us=shares(before, after, seen.sent * each, seen.cpu_s),
+            )  # fmt: skip
+            await self.quiet()
+
+    async def beside(self, count: int) -> None:
+        """Settle a market of few bets again and again beside so many open ones."""
+        self.say(f"settling one market beside {count:,} open bets")
+        async with self.strikes() as strikes:
+            await strikes.strike(await self.on_sale(), count)
+            await strikes.tidy()
+            for number in range(1, self.size.rounds + 1):
+                took: list[float] = []
+                before, after = CpuSeconds(), CpuSeconds()
+                for _ in range(TIMES):
+                    event_id = await self.on_sale()
+                    await strikes.strike(event_id, SMALL)
+                    await self.quiet()
+                    began, start = time.perf_counter(), self.cpu.read()
+                    await self.settle(event_id)
+                    took.append((time.perf_counter() - began) * 1000)
+                    end = self.cpu.read()
+                    for name in start:
+                        before[name] = before.get(name, 0) + start[name]
+                        after[name] = after.get(name, 0) + end[name]
+                took.sort()
+                self.note(
+                    number, ONE_MARKET, count, TIMES * SMALL, sum(took) / 1000,
+                    p50_ms=quantile(took, 0.5), p99_ms=quantile(took, 0.99),
+                    cpu_us=shares(before, after, TIMES * SMALL),
+                )  # fmt: skip
+
+    @asynccontextmanager
+    async def strikes(self) -> AsyncGenerator[Strikes]:
+        """Write bets straight into the sportsbook's database."""
         async with self.stage.database("sportsbook") as database:
-            await database.execute(
-                """
-                INSERT INTO player (user_id) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING
-                """,
-                self.user_ids,
-            )
-            await database.execute(
-                """
-                WITH struck AS (
-                    INSERT INTO bet (bet_id, user_id, idempotency_key, request_hash, kind, lines,
-                        unit_stake, stake, currency, odds, potential_payout, status,
-                        stake_transfer_id, rollback_transfer_id, placed_at, accepted_at)
-                    SELECT gen_random_uuid(), ($1::uuid[])[1 + n % cardinality($1::uuid[])],
-                        gen_random_uuid()::text, '\\x00', 'single', 1, 100, 100, 'EUR', 2.50, 250,
-                        'accepted', gen_random_uuid(), gen_random_uuid(), now(), now()
-                    FROM generate_series(1, $3::integer) AS n
-                    RETURNING bet_id
-                )
-                INSERT INTO leg (bet_id, leg_no, event_id, market_id, specifiers, outcome_id, odds)
-                SELECT bet_id, 1, $2, 1, '', '1', 2.50 FROM struck
-                """,
-                self.user_ids,
-                event_id,
-                count,
-                timeout=600,
-            )
-            await database.execute("ANALYZE bet, leg", timeout=600)
+            yield Strikes(database, self.user_ids)
+
+    def note(
+        self,
+        number: int,
+        what: str,
+        size: int,
+        done: int,
+        seconds: float,
+        *,
+        p50_ms: float = 0,
+        p99_ms: float = 0,
+        cpu_us: dict[str, float],
+        others: dict[str, int] | None = None,
+        heard_s: float = 0,
+        heard_cpu_us: dict[str, float] | None = None,
+    ) -> None:
+        """Keep a row and tell it."""
+        row = Row(
+            round=number, what=what, size=size, done=done, per_s=round(done / seconds, 1),
+            p50_ms=round(p50_ms, 2), p99_ms=round(p99_ms, 2), cpu_us=cpu_us, others=others or {},
+            heard_s=heard_s, heard_cpu_us=heard_cpu_us or {},
+        )  # fmt: skip
+        self.rows.append(row)
+        self.say(report.sentence(row))
+
+
+def shares(
+    before: CpuSeconds, after: CpuSeconds, count: int, generator_s: float | None = None
+) -> dict[str, float]:
+    """Return the microseconds of CPU of each, by process and with the load generator's."""
+    found = per_transfer_us(before, after, count)
+    if generator_s is not None:
+        found["generator"] = round(generator_s * 1e6 / max(count, 1), 1)
+    return found
 
 
 def main(given: list[str]) -> int:
     """Measure and write what was seen; exit code 1 when something failed."""
     parser = argparse.ArgumentParser(prog="just bench sportsbook", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="see that everything works")
-    parser.add_argument("--seconds", type=float, help="per measurement of bets")
+    parser.add_argument("--rounds", type=int, help=f"default {FULL.rounds}")
+    parser.add_argument("--seconds", type=float, help="per measurement of bets and odds")
+    parser.add_argument("--only", nargs="+", default=[], choices=PARTS, help="measure only these")
+    parser.add_argument("--again", action="store_true", help="measure nothing: write README anew")
     arguments = parser.parse_args(given)
+    if arguments.again:
+        return report.again()
     size = QUICK if arguments.quick else FULL
-    if arguments.seconds:
-        size = dataclasses.replace(size, seconds=arguments.seconds)
+    chosen = {"rounds": arguments.rounds, "seconds": arguments.seconds}
+    size = dataclasses.replace(size, **{k: v for k, v in chosen.items() if v is not None})
+    began = time.monotonic()
     try:
         with staged() as stage:
-            found = asyncio.run(Bench(stage, size, print).run())
-    except (BenchError, PlatformError) as failure:
-        print(f"bench: {failure}", file=sys.stderr)
+            rows = asyncio.run(Bench(stage, size, print).run(arguments.only))
+    except (BenchError, PlatformError, httpx.HTTPError) as failure:
+        print(f"bench: {failure!r}", file=sys.stderr)
         return 1
-    folder = UNFINISHED if arguments.quick else RESULTS
-    text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
-    path = written(folder, text + "\n")
-    print(text)
-    print(f"wrote {path.relative_to(ROOT)}")
+    whole = not arguments.quick and not arguments.only
+    found = report.results(rows, size.rounds, size.seconds, quick=arguments.quick)
+    report.leave(found, UNFINISHED if not whole else report.RESULTS, readme=whole)
+    print(f"measured in {time.monotonic() - began:.0f} s")
     return 0
-
-
-def written(folder: Path, text: str) -> Path:
-    """Write the results and return where."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "sportsbook.json"
-    path.write_text(text)
-    return path
