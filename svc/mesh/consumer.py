@@ -43,7 +43,7 @@ WINDOW = 8
 """So many events per slot are in hand at most, where they are worked on in batches."""
 BATCH_S = 0.02
 """How long a batch may take: others want its rows and its place. Until then batches grow."""
-BATCH_MIN, BATCH_MAX = 8, 64
+BATCH_MIN, BATCH_MAX = 8, 128
 SLOW_S = 0.05
 """Batches that take longer no longer count against ABREAST."""
 OUTSIDE_S = 0.001

@@ -44,6 +44,35 @@ QUEUE_PER_WORKER = 16
 """How many requests may wait per worker before an endpoint answers 503."""
 
 
+TURN_NS = 5_000_000
+"""How long handlers that never wait may go on, before what has arrived meanwhile is looked at."""
+
+
+class Turn:
+    """Sees to it that a service that is busy computing still hears who asks, and refuses in time.
+
+    All endpoints of a service share it: its event loop can't read while any of them computes.
+    """
+
+    def __init__(self) -> None:
+        """The first message begins it."""
+        self.until_ns = 0
+        self.begins = False
+
+    def begin(self) -> None:
+        """Say that the event loop has just read or may read."""
+        self.begins = False
+        self.until_ns = time.perf_counter_ns() + TURN_NS
+
+    async def over(self) -> None:
+        """Let the event loop read before anything else is served."""
+        while time.perf_counter_ns() > self.until_ns:
+            if not self.begins:
+                self.begins = True
+                asyncio.get_running_loop().call_soon(self.begin)
+            await asyncio.sleep(0)
+
+
 @dataclass
 class EndpointStats:
     """What an endpoint did since its start; times in nanoseconds, as ADR-32 wants."""
@@ -71,6 +100,7 @@ class Endpoint:
         self.stats = EndpointStats()
         taking_many = runtime.service.many_handlers.get(call.subject)
         self.many = Many(self, *taking_many) if taking_many else None
+        self.turn = runtime.turn
         self.queue: deque[Message] = deque()
         self.queue_max = call.workers * QUEUE_PER_WORKER
         self.workers: set[asyncio.Task[None]] = set()
@@ -107,6 +137,7 @@ class Endpoint:
     def _arrived(self, message: Message) -> None:
         """Give a message to a worker, let it wait, or answer at once that there is no room."""
         self.stats.requests += 1
+        self.turn.begin()
         while self.idle:
             waiting = self.idle.pop()
             if not waiting.done():
@@ -132,9 +163,11 @@ class Endpoint:
     async def _work(self, message: Message) -> None:
         """Serve one message after the other; a worker with nothing to do waits for the next."""
         loop = asyncio.get_running_loop()
-        queue = self.queue
+        queue, turn = self.queue, self.turn
         while True:
             began = time.perf_counter_ns()
+            if began > turn.until_ns:
+                await turn.over()
             try:
                 await self._serve(message)
             except NatsError as failure:

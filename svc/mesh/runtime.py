@@ -16,7 +16,7 @@ from svc.mesh.consumer import Consumer
 from svc.mesh.context import Context
 from svc.mesh.database import Database, undeclared
 from svc.mesh.discovery import Discovery, survey
-from svc.mesh.endpoint import Endpoint
+from svc.mesh.endpoint import Endpoint, Turn
 from svc.mesh.errors import Unavailable
 from svc.mesh.ingest import Ingest
 from svc.mesh.localizer import Localizer
@@ -52,6 +52,7 @@ class Runtime:
         self.log = log.logger(service.name, self.instance[-8:])
         self.callable_subjects = service.may_call()
         self.publishable = service.may_publish()
+        self.turn = Turn()
         self.endpoints: list[Endpoint] = []
         self.consumers: list[Consumer] = []
         self.ready = False

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from svc.mesh.discovery import survey
+from svc.mesh.endpoint import Turn
 from svc.mesh.errors import Denied, Invalid, RemoteBug, TimedOut, Unavailable, Undeclared
 from svc.platform import streams
 from tests.mesh.pair import BREAK, ECHO, NARROW, REFUSE, SECRET, Ask, Pair, TooMuch
@@ -94,6 +95,26 @@ async def test_a_full_queue_answers_unavailable_and_does_nothing(pair: Pair) -> 
     shed = [answer for answer in answers if isinstance(answer, Unavailable)]
     assert shed
     assert len(pair.memory.served) == len(answers) - len(shed)
+
+
+async def test_a_callee_that_computes_without_waiting_still_hears_who_asks_in_between() -> None:
+    loop, turn = asyncio.get_running_loop(), Turn()
+    seen: list[str] = []
+
+    def read() -> None:
+        seen.append("read")
+        if seen.count("served") < 3:
+            loop.call_soon(read)
+
+    loop.call_soon(read)
+    for _ in range(3):
+        if time.perf_counter_ns() > turn.until_ns:
+            await turn.over()
+        seen.append("served")
+        turn.until_ns = 0  # as if it had taken all of its turn
+
+    served = [place for place, what in enumerate(seen) if what == "served"]
+    assert all("read" in seen[a:b] for a, b in zip([0, *served], served, strict=False))
 
 
 async def test_a_callee_that_is_not_there_fails_at_once(pair: Pair) -> None:
