@@ -18,7 +18,7 @@ from rich.console import Console
 from svc.platform.errors import PlatformError
 from svc.platform.installation import ROOT
 from svc.platform.ports import HOST, free_ports
-from tests.bench import events, mesh_events, mesh_report
+from tests.bench import events, mesh_events, mesh_overload, mesh_report
 from tests.bench.measures import Cpu, Order, Row, per_transfer_us
 from tests.bench.peers.moleculer import moleculer
 from tests.bench.stage import BenchError, Child, Loader, Stage, staged
@@ -42,15 +42,16 @@ class Size:
     event_s: float
     event_rounds: int
     low_events: int
+    overload_s: float
 
 
 FULL = Size(
     rounds=5, seconds=1.0, warm_s=0.3, events=20_000, event_s=5.0, event_rounds=3,
-    low_events=100_000,
+    low_events=100_000, overload_s=30.0,
 )  # fmt: skip
 QUICK = Size(
     rounds=1, seconds=0.4, warm_s=0.2, events=4_000, event_s=2.0, event_rounds=1,
-    low_events=10_000,
+    low_events=10_000, overload_s=5.0,
 )  # fmt: skip
 
 
@@ -99,6 +100,7 @@ class Bench:
             await self.echoes(contenders)
         sections: Mapping[str, Callable[[], Awaitable[None]]] = {
             "events": self.events,
+            "overload": self.overload,
             "lanes": self.lanes,
         }
         for name in self.chosen(list(sections)):
@@ -136,6 +138,12 @@ class Bench:
                 found = await mesh_events.throughput(sides, self.size.events, self.say)
                 found |= await mesh_events.latency(sides, self.size.event_s, self.say)
                 self.measured.append(found)
+
+    async def overload(self) -> None:
+        """Measure what a service answers when much more is asked than it can serve."""
+        self.measured.append(
+            await mesh_overload.overload(self.stage, self.size.overload_s, self.say)
+        )
 
     async def lanes(self) -> None:
         """Measure whether events that have time hold up those that have none."""
