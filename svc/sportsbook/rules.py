@@ -124,7 +124,7 @@ def check_stake(stake: int, limits: Limits, *, watched: bool) -> None:
 
 def check_open(key: Key, offer: Offer, now: datetime) -> Decimal:
     """Return the current odds of a selection; raises MarketClosed when it takes no bets now."""
-    why = _closed(offer, now) if offer.producer_up else "the source of these odds is down"
+    why = _why_closed(offer, now)
     if why or offer.odds is None:
         event_id, market_id, specifiers, outcome_id = key
         raise MarketClosed(
@@ -141,9 +141,10 @@ def check_open(key: Key, offer: Offer, now: datetime) -> Decimal:
 def check_running(key: Key, offer: Offer, now: datetime) -> Decimal | None:
     """Return the odds now of a selection that was bet on; raises MarketClosed while it is closed.
 
-    None where it has no price: its chances may still be known.
+    None where it has no price: its chances may still be known. While its producer is down neither
+    means anything, so nothing is bought back.
     """
-    why = _closed(offer, now)
+    why = _why_closed(offer, now)
     if why:
         raise MarketClosed(
             why, event_id=key[0], market_id=key[1], market_status=offer.market_status
@@ -151,8 +152,13 @@ def check_running(key: Key, offer: Offer, now: datetime) -> Decimal | None:
     return offer.odds
 
 
+def _why_closed(offer: Offer, now: datetime) -> str:
+    """Return why a selection takes no bets and is not bought back, or an empty text."""
+    return _closed(offer, now) if offer.producer_up else "the source of these odds is down"
+
+
 def _closed(offer: Offer, now: datetime) -> str:
-    """Return why a selection takes no bets, or an empty text."""
+    """Return why a selection whose source is up takes no bets, or an empty text."""
     if offer.market_status != "active":
         return f"the market is {offer.market_status.replace('_', ' ')}"
     if offer.decided:

@@ -26,7 +26,7 @@ from svc.sportsbook.contract import (
     OddsPolicy,
     SelfExcluded,
 )
-from tests.sportsbook.match import Match
+from tests.sportsbook.match import Match, now_ms, send
 from tests.sportsbook.players import Player
 from tests.support.mesh import Operator
 from tests.support.platform import Platform
@@ -97,6 +97,19 @@ async def test_a_pre_match_market_takes_no_bets_after_the_start(
         await player.bets(match.leg())
     await match.odds(product=1)
     assert (await player.bets(match.leg())).status == "accepted"
+
+
+async def test_a_pre_match_market_takes_bets_until_the_new_start_of_a_changed_fixture(
+    match: Match, player: Player
+) -> None:
+    await match.odds(product=3)
+    await match.fixture("2026-01-01T00:00:00Z")
+    later = '<fixture_change {} change_type="2" start_time="{}"/>'
+    await send(match.operator, later.format(match.head(), now_ms() + 3_600_000))
+    assert (await player.bets(match.leg())).status == "accepted"
+    await send(match.operator, later.format(match.head(), now_ms() - 1))
+    with pytest.raises(MarketClosed):
+        await player.bets(match.leg())
 
 
 async def test_what_is_not_there_cannot_be_bet_on(match: Match, player: Player) -> None:

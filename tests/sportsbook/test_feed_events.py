@@ -1,6 +1,7 @@
 """One event asked for again by staff: against the simulator's recovery API, within its limits."""
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from svc.mesh.clock import SystemClock
 from svc.mesh.errors import Conflict, NotFound, Unavailable
 from svc.outside import feed as outside_feed
+from svc.outside.server import Rejected
 from svc.sportsbook.contract_feed import (
     RECOVER_EVENT,
     EventRecovery,
@@ -16,7 +18,8 @@ from svc.sportsbook.contract_feed import (
     RecoveryLimited,
     What,
 )
-from svc.sportsbook.feed_rules import is_kept, wait_for_event
+from svc.sportsbook.feed_rules import EVENT_LIMITS, is_kept, wait_for_event
+from tests.sportsbook.house_door import Account, Door, problem
 from tests.sportsbook.match import Match
 from tests.sportsbook.players import Player
 from tests.sportsbook.provider import PRODUCT, Provider, forget, provided
@@ -142,10 +145,27 @@ async def test_an_event_or_producer_that_there_is_not_and_what_is_too_old_are_re
     await until_ended(platform, (await asked(operator, match, "odds")).odds_request)
 
 
-async def test_the_providers_limit_is_kept_on_both_sides(
+async def test_staff_asks_at_the_door_and_players_may_not(
+    match: Match, provider: Provider, door: Door, platform: Platform
+) -> None:
+    await provider.odds(match.event_id, "2.50")
+    path = f"/v1/admin/sportsbook/events/{match.event_id}/recoveries"
+    body = {"producer": PRODUCT, "what": "odds"}
+    answer = await door.client.post(path, json=body, headers=door.staff)
+    assert answer.status_code == 202, answer.text
+    await until_ended(platform, answer.json()["odds_request"])
+    player = await Account.opened(door)
+    answer = await door.client.post(path, json=body, headers=player.headers)
+    assert (answer.status_code, problem(answer)) == (403, "forbidden")
+    answer = await door.client.post(path, json={"what": "all"}, headers=door.staff)
+    assert (answer.status_code, problem(answer)) == (400, "validation")
+
+
+async def test_no_more_is_asked_for_than_the_provider_allows(
     match: Match, provider: Provider, operator: Operator, platform: Platform
 ) -> None:
-    most = outside_feed.EVENT_LIMITS[0][0]
+    assert provider
+    most = EVENT_LIMITS[0].count
     async with platform.database("sportsbook") as database:
         await database.executemany(
             "INSERT INTO recovery (producer, event_id, what, asked_at, completed_at)"
@@ -157,13 +177,22 @@ async def test_the_providers_limit_is_kept_on_both_sides(
     wait = refused.value.members["retry_after"]
     assert isinstance(wait, int)
     assert 500 < wait <= 601
-    path = f"/v1/codds/odds/events/{match.event_id}/initiate_request"
-    headers = {"x-access-token": platform.settings["BETRADAR_TOKEN"]}
-    statuses = [
-        (await provider.client.post(path, headers=headers, params={"request_id": 1})).status_code
-        for _ in range(most + 1)
-    ]
-    assert statuses[-1] == 429
+
+
+async def test_the_simulator_allows_no_more_than_the_provider_does() -> None:
+    at = [0.0]
+    told = outside_feed.Settings(url="http://127.0.0.1:9", token="t")
+    feed = outside_feed.Feed(told, clock=lambda: at[0])
+    allowed = 0
+    for second in range(0, 3_600, 5):
+        at[0] = float(second)
+        with suppress(Rejected):
+            feed.count_event_recovery()
+            allowed += 1
+    assert allowed == 300
+    at[0] = 3_600.0
+    feed.count_event_recovery()
+    await feed.close()
 
 
 def test_the_longest_of_the_limits_decides_when_an_event_may_be_asked_for() -> None:

@@ -10,6 +10,7 @@ from svc.outside import descriptions, uof as outside
 from svc.sportsbook import feed_names
 from svc.sportsbook.contract import GET_EVENT, EventDetail, EventOf
 from svc.sportsbook.feed_names import Descriptions, MarketText, render
+from tests.sportsbook.house_door import Door
 from tests.sportsbook.match import Match
 from tests.sportsbook.players import Player, sweep
 from tests.sportsbook.provider import Provider, provided
@@ -42,7 +43,7 @@ def names(event: EventDetail) -> dict[str, list[str]]:
 
 
 async def test_players_and_teams_are_named_in_the_language_of_who_asks(
-    match: Match, player: Player, provider: Provider, operator: Operator
+    match: Match, player: Player, provider: Provider, operator: Operator, door: Door
 ) -> None:
     assert provider
 
@@ -66,6 +67,9 @@ async def test_players_and_teams_are_named_in_the_language_of_who_asks(
     }
     german = names(await shown(match, "de-AT"))
     assert german["Karl Süd Tore über 1.5"] == ["ja", "nein"]
+    answer = await door.client.get(f"/v1/events/{match.event_id}?locale=pt-BR")
+    told = {each["name"] for each in answer.json()["markets"]}
+    assert {"Primeiro marcador", "Carlos Sul gols acima de 1.5"} <= told
     bet = await player.bet((await player.bets(match.leg("3.5", market=38, outcome=NORTH))).bet_id)
     assert bet.legs[0].name.endswith("First goalscorer · Alexander North")
 

@@ -7,6 +7,7 @@ import pytest
 
 from svc.mesh.clock import new_id
 from svc.sportsbook.contract import MarketClosed
+from svc.sportsbook.contract_offers import QUOTE_CASH_OUT, QuoteOf
 from tests.sportsbook.match import Match, now_ms, send
 from tests.sportsbook.players import Player, sweep
 from tests.sportsbook.provider import PRODUCT, Provider, forget, provided
@@ -106,6 +107,36 @@ async def test_a_producer_that_comes_back_is_up_after_its_recovery_and_with_the_
     assert row is not None
     assert now_ms() - 60_000 < row[0] < now_ms() - 20_000
     assert up is True
+
+
+async def test_a_producer_stays_down_while_the_providers_limit_allows_no_recovery(
+    match: Match, player: Player, provider: Provider, platform: Platform
+) -> None:
+    placed = await player.bets(match.leg())
+    await fall_silent(platform)
+    async with platform.database("sportsbook") as database:
+        await database.execute(
+            "INSERT INTO recovery (producer, after_ms, asked_at, completed_at)"
+            " SELECT $1, extract(epoch FROM now())::bigint * 1000, now(), now()"
+            " FROM generate_series(1, 20)",
+            PRODUCT,
+        )
+        asked = await database.fetchval("SELECT max(recovery_id) FROM recovery")
+        await provider.alive()
+        with pytest.raises(MarketClosed):
+            await player.bets(match.leg())
+        quote = QuoteOf(user_id=player.user_id, bet_id=placed.bet_id)
+        with pytest.raises(MarketClosed, match="source of these odds is down"):
+            await player.operator.call(QUOTE_CASH_OUT, quote)
+        await database.execute(
+            "UPDATE recovery SET asked_at = asked_at - interval '61 minutes' WHERE producer = $1",
+            PRODUCT,
+        )
+        await provider.alive()
+        await until(lambda: is_up(platform), "the producer is up again")
+        newest = await database.fetchval("SELECT max(recovery_id) FROM recovery")
+    assert newest == asked + 1
+    assert (await player.bets(match.leg())).status == "accepted"
 
 
 async def test_a_producer_whose_messages_wait_for_too_long_is_down(

@@ -139,6 +139,7 @@ def changed(offer: Offer, **fields: object) -> Offer:
         pytest.param(changed(OPEN, decided=True), id="decided"),
         pytest.param(changed(OPEN, active=False), id="outcome inactive"),
         pytest.param(changed(OPEN, odds=None), id="no price"),
+        pytest.param(changed(OPEN, producer_up=False), id="producer down"),
         pytest.param(changed(OPEN, event_status="ended"), id="ended"),
         pytest.param(changed(BEFORE, starts_at=NOW), id="pre-match, started"),
     ],
@@ -146,6 +147,14 @@ def changed(offer: Offer, **fields: object) -> Offer:
 def test_whatever_is_not_open_takes_no_bets(offer: Offer) -> None:
     with pytest.raises(MarketClosed):
         rules.check_open(KEY, offer, NOW)
+
+
+def test_a_selection_is_bought_back_without_a_price_but_not_while_it_is_closed() -> None:
+    assert rules.check_running(KEY, OPEN, NOW) == Decimal("2.5")
+    assert rules.check_running(KEY, changed(OPEN, odds=None), NOW) is None
+    for closed in (changed(OPEN, producer_up=False), changed(OPEN, market_status="suspended")):
+        with pytest.raises(MarketClosed):
+            rules.check_running(KEY, closed, NOW)
 
 
 def slip(kind: str, *events: str, **fields: object) -> PlaceBet:
