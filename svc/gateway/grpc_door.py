@@ -171,7 +171,10 @@ def _handler(gateway: Gateway, keys: Keys, method: Method) -> Any:
         try:
             key = keys.require(method.scope, call_context.invocation_metadata())
             await gateway.limiter.admit("api_key", key)
-            reply = await _ask(gateway, method, request, call_context.time_remaining())
+            metadata = dict(call_context.invocation_metadata() or ())
+            traceparent = str(metadata.get("traceparent", ""))
+            left_s = call_context.time_remaining()
+            reply = await _ask(gateway, method, request, left_s, traceparent)
         except Exception as failure:
             if not isinstance(failure, (Refused, Unavailable)):
                 gateway.log.exception("a gRPC call failed", method=method.name)
@@ -184,13 +187,20 @@ def _handler(gateway: Gateway, keys: Keys, method: Method) -> Any:
             msgspec.to_builtins(reply), reply_type(), ignore_unknown_fields=True
         )
 
+    name = f"{method.service}/{method.name}"
     return grpc.unary_unary_rpc_method_handler(
-        answer, request_type.FromString, reply_type.SerializeToString
+        gateway.runtime.parts.rpc(gateway.runtime.service.name, name, answer),
+        request_type.FromString,
+        reply_type.SerializeToString,
     )
 
 
 async def _ask(
-    gateway: Gateway, method: Method, message: Message, remaining_s: float | None
+    gateway: Gateway,
+    method: Method,
+    message: Message,
+    remaining_s: float | None,
+    traceparent: str,
 ) -> Struct:
     """Ask the service; the caller's deadline, in seconds from now, holds for all it causes."""
     values = json_format.MessageToDict(
@@ -202,7 +212,7 @@ async def _ask(
     except msgspec.ValidationError as failure:
         raise Invalid(str(failure)) from failure
     deadline = None if remaining_s is None else time.time() + remaining_s
-    context = Context(gateway.runtime, deadline=deadline)
+    context = Context(gateway.runtime, deadline=deadline, traceparent=traceparent)
     return cast("Struct", await context.call(method.call, request))
 
 

@@ -99,7 +99,12 @@ def _door(gateway: Gateway, door: Door) -> Work:
             headers={name: asked.headers.get(name, "") for name in door.headers},
             url=gateway.url + address_of(asked),
         )
-        reply = await gateway.ask(door.call, encode(message), correlation_id=asked.request_id)
+        reply = await gateway.ask(
+            door.call,
+            encode(message),
+            correlation_id=asked.request_id,
+            traceparent=traceparent_of(asked.headers),
+        )
         return Answer(door.status, reply)
 
     return work

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import Span, SpanKind
 
 from svc.mesh import tracing
 from svc.mesh.caller import Caller
@@ -23,6 +23,7 @@ from svc.mesh.envelope import CloudEvent
 from svc.mesh.outbox import Relay
 from svc.mesh.spans import below, fail, is_sampled, remote, spanning, start, traceparent_of
 from svc.mesh.together import Shared
+from svc.mesh.traced_doors import traced_door, traced_rpc
 from svc.mesh.wire import decoder
 
 SUMMARY = re.compile(
@@ -31,10 +32,8 @@ SUMMARY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """What a statement does, and to which table or by which function first."""
-QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 LINKS_MAX = 128
 """As many links as a span keeps by default."""
-SERVER_ERROR = 500
 
 
 def rpc(call: Call[Any, Any], peer: str, context: Context) -> dict[str, Any]:
@@ -291,51 +290,6 @@ class TracedDatabase(Database):
                 yield tx
 
 
-def traced_door(service: str, application: Any) -> Any:
-    """Return an ASGI application with a server span around each HTTP request.
-
-    The application finds the span as the request's `traceparent`.
-    """
-
-    async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or scope["path"] in QUIET_PATHS:
-            await application(scope, receive, send)
-            return
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
-        given = next((value for name, value in headers if name == b"traceparent"), b"")
-        attributes = {
-            "http.request.method": scope["method"],
-            "url.path": scope["path"],
-            "url.scheme": scope.get("scheme", "http"),
-        }
-        parent = given.decode("latin-1")
-        span = start(
-            service, scope["method"], SpanKind.SERVER, parent=parent, attributes=attributes
-        )
-        rest = [pair for pair in headers if pair[0] != b"traceparent"]
-        inner = {**scope, "headers": [*rest, (b"traceparent", traceparent_of(span).encode())]}
-
-        async def told(message: dict[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                status: int = message["status"]
-                span.set_attribute("http.response.status_code", status)
-                if status >= SERVER_ERROR:
-                    span.set_attribute("error.type", str(status))
-                    span.set_status(StatusCode.ERROR)
-            await send(message)
-
-        with spanning(span):
-            try:
-                await application(inner, receive, told)
-            finally:
-                route = inner.get("path_template")
-                if route:
-                    span.set_attribute("http.route", route)
-                    span.update_name(f"{scope['method']} {route}")
-
-    return answer
-
-
 @contextmanager
 def traced_batch(service: str, query: str, contexts: Iterable[Context]) -> Generator[None]:
     """Put one span around a statement for many pieces of work.
@@ -359,5 +313,5 @@ def traced_batch(service: str, query: str, contexts: Iterable[Context]) -> Gener
 
 PARTS = tracing.Parts(
     TracedCaller, TracedEndpoint, TracedConsumer, TracedRelay, TracedDatabase, traced_door,
-    traced_batch,
+    traced_rpc, traced_batch,
 )  # fmt: skip

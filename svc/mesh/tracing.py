@@ -6,7 +6,7 @@ only where OpenTelemetry's standard variables name a collector, by subclasses of
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -27,12 +27,19 @@ DISABLED = "OTEL_SDK_DISABLED"
 
 Batch = Callable[[str, str, Iterable[Context]], AbstractContextManager[object]]
 """Stands around one statement for many pieces of work: service, statement, their contexts."""
+Rpc = Callable[[Any, Any], Awaitable[Any]]
+"""Handles a gRPC call: request and context."""
 NOTHING = nullcontext()
 
 
 def plain_door(_: str, application: Any) -> Any:
     """Return an ASGI application as it is."""
     return application
+
+
+def plain_rpc(_: str, __: str, answer: Rpc) -> Rpc:
+    """Return the handler of a gRPC method as it is."""
+    return answer
 
 
 def plain_batch(_: str, __: str, ___: Iterable[Context]) -> AbstractContextManager[object]:
@@ -50,6 +57,7 @@ class Parts:
     relay: type[Relay] = Relay
     database: type[Database] = Database
     door: Callable[[str, Any], Any] = plain_door
+    rpc: Callable[[str, str, Rpc], Rpc] = plain_rpc
     batch: Batch = plain_batch
 
 

@@ -2,9 +2,13 @@
 
 import json
 import secrets
+from typing import Any, cast
 
+import grpc
+import grpc.aio
 import pytest
 
+from proto.betmesh.wallet.v1 import wallet_pb2, wallet_pb2_grpc
 from svc.mesh.clock import new_id
 from svc.platform.ports import SERVICES
 from tests.journeys.load import open_match
@@ -15,6 +19,17 @@ from tests.support.waiting import until
 HEARERS = {"marketing", "gaming", "notification", "reporting"}
 """Whom the diagram has hear of a bet."""
 BET_HEARD = "process betting.events.bet_placed"
+EXPECTED = {
+    ("gateway", "server", "POST /v1/bets"),
+    ("gateway", "client", "sportsbook/place_bet"),
+    ("sportsbook", "server", "sportsbook/place_bet"),
+    ("sportsbook", "client", "transaction"),
+    ("sportsbook", "client", "wallet/deduct_balance"),
+    ("wallet", "server", "wallet/deduct_balance"),
+    ("wallet", "client", "SELECT write_batch"),
+    ("sportsbook", "producer", "send betting.events.bet_placed"),
+    *((name, "consumer", BET_HEARD) for name in HEARERS),
+}
 
 
 @pytest.mark.timeout(120)
@@ -44,37 +59,53 @@ async def test_one_bet_is_one_trace_from_the_door_to_the_four_consumers(
         assert answer.status_code == 201, answer.text
         email = world.account["email"].encode()
 
-    async def told() -> list[Seen]:
+    async def whole_trace() -> list[Seen]:
+        # Each process sends its spans when it has some; then everything hangs together.
         found = collector.of(trace)
-        heard = {span.service for span in found if span.name == BET_HEARD}
-        return found if heard >= HEARERS and top(found) else []
+        known = {span.span for span in found} | {client}
+        names = {(span.service, span.kind, span.name) for span in found}
+        there = names >= EXPECTED and all(span.parent in known for span in found)
+        return found if there else []
 
-    def top(spans: list[Seen]) -> list[Seen]:
-        return [span for span in spans if span.parent == client]
-
-    spans = await until(told, "the whole trace")
-    [door] = top(spans)
+    spans = await until(whole_trace, "the whole trace")
+    [door] = [span for span in spans if span.parent == client]
     assert (door.service, door.name) == ("gateway", "POST /v1/bets")
     assert door.attributes["http.response.status_code"] == 201
-
-    # Everything hangs together: each span's parent is another one of the trace.
-    known = {span.span for span in spans} | {client}
-    assert [span for span in spans if span.parent not in known] == []
-    seen = {(span.service, span.kind, span.name) for span in spans}
-    assert {
-        ("gateway", "client", "sportsbook/place_bet"),
-        ("sportsbook", "server", "sportsbook/place_bet"),
-        ("sportsbook", "client", "transaction"),
-        ("sportsbook", "client", "wallet/deduct_balance"),
-        ("wallet", "server", "wallet/deduct_balance"),
-        ("wallet", "client", "SELECT write_batch"),
-        ("sportsbook", "producer", "send betting.events.bet_placed"),
-    } <= seen
-    for span in (span for span in spans if span.name == BET_HEARD and span.service in HEARERS):
-        below = {one.name for one in spans if one.service == span.service}
-        assert span.attributes["messaging.consumer.group.name"] == span.service
-        assert below > {BET_HEARD}, f"{span.service} wrote nothing"
+    for name in HEARERS:
+        [heard] = [one for one in spans if (one.service, one.name) == (name, BET_HEARD)]
+        assert heard.attributes["messaging.consumer.group.name"] == name
+        wrote = [one for one in spans if one.service == name and "db.query.text" in one.attributes]
+        assert wrote, f"{name} wrote nothing"
     assert email not in b"".join(collector.raw)
+
+
+async def test_a_grpc_call_goes_on_in_the_trace_of_its_caller(
+    whole: Platform, collector: Collector
+) -> None:
+    trace, client = secrets.token_hex(16), secrets.token_hex(8)
+    metadata = (
+        ("authorization", f"Bearer {whole.installation['GRPC_API_KEY']}"),
+        ("traceparent", f"00-{trace}-{client}-01"),
+    )
+    async with grpc.aio.insecure_channel(whole.installation["GATEWAY_GRPC"]) as channel:
+        wallet = cast("Any", wallet_pb2_grpc.WalletStub)(channel)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await wallet.GetBalance(
+                wallet_pb2.GetBalanceRequest(user_id=new_id()), metadata=metadata
+            )
+
+    async def told() -> list[Seen]:
+        found = collector.of(trace)
+        ends = {("gateway", "server"), ("gateway", "client"), ("wallet", "server")}
+        return found if ends <= {(span.service, span.kind) for span in found} else []
+
+    spans = {(span.service, span.kind): span for span in await until(told)}
+    door = spans["gateway", "server"]
+    assert (door.name, door.parent) == ("betmesh.wallet.v1.Wallet/GetBalance", client)
+    assert door.attributes["rpc.response.status_code"] == "NOT_FOUND"
+    assert not door.failed
+    assert spans["gateway", "client"].parent == door.span
+    assert spans["wallet", "server"].parent == spans["gateway", "client"].span
 
 
 async def test_the_logs_of_the_services_are_json_and_know_nobody_by_name(whole: Platform) -> None:
