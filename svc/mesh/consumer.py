@@ -248,7 +248,6 @@ class Consumer:
             await self._alone(deliveries[0])
             return
         batch = Batch(self, deliveries)
-        began = time.perf_counter()
         try:
             await batch.work()
         except Spoilt as spoilt:
@@ -263,7 +262,7 @@ class Consumer:
             for delivery, outcome, event in batch.outcomes:
                 self.endings.done(delivery, outcome, event)
             self.waiting.put_back(batch.rest)
-            self._grow(time.perf_counter() - began)
+            self._grow(batch.took_s)
             return
         for delivery in deliveries:
             delivery.alone = True
