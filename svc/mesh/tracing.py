@@ -7,7 +7,7 @@ only where OpenTelemetry's standard variables name a collector, by subclasses of
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,6 @@ Batch = Callable[[str, str, Iterable[Context]], AbstractContextManager[object]]
 """Stands around one statement for many pieces of work: service, statement, their contexts."""
 Rpc = Callable[[Any, Any], Awaitable[Any]]
 """Handles a gRPC call: request and context."""
-NOTHING = nullcontext()
 
 
 def plain_door(_: str, application: Any) -> Any:
@@ -40,11 +39,6 @@ def plain_door(_: str, application: Any) -> Any:
 def plain_rpc(_: str, __: str, answer: Rpc) -> Rpc:
     """Return the handler of a gRPC method as it is."""
     return answer
-
-
-def plain_batch(_: str, __: str, ___: Iterable[Context]) -> AbstractContextManager[object]:
-    """Stand around nothing."""
-    return NOTHING
 
 
 @dataclass(frozen=True)
@@ -58,7 +52,7 @@ class Parts:
     database: type[Database] = Database
     door: Callable[[str, Any], Any] = plain_door
     rpc: Callable[[str, str, Rpc], Rpc] = plain_rpc
-    batch: Batch = plain_batch
+    batch: Batch | None = None
 
 
 PLAIN = Parts()

@@ -345,8 +345,11 @@ class Writer:
             decided=draft.decided, stakes=stakes, event_id=new_id(),
             subject=BALANCE_CHANGED.subject, body=packed(draft.events), events=len(draft.events),
         )  # fmt: skip
-        asked = (context for _, context in draft.decided)
-        with self.runtime.parts.batch("wallet", store.WRITE, asked):
+        traced = self.runtime.parts.batch
+        if traced is None:
+            await store.write(self.connection, batch)
+            return batch
+        with traced("wallet", store.WRITE, (context for _, context in draft.decided)):
             await store.write(self.connection, batch)
         return batch
 

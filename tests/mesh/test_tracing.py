@@ -169,7 +169,9 @@ async def test_one_statement_for_many_links_to_all_of_them(
 ) -> None:
     works = [sampled(pair) for _ in range(3)]
     contexts = [context for context, _ in works]
-    with pair.asking.parts.batch("casino", "SELECT write_batch($1)", contexts):
+    together = pair.asking.parts.batch
+    assert together is not None
+    with together("casino", "SELECT write_batch($1)", contexts):
         pass
     [span] = await collected(collector, works[0][1])
     assert span.name == "SELECT write_batch"
