@@ -17,8 +17,10 @@ from tests.bench.measures import quantile
 
 HEAD = (
     "POST /v1/bets HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n"
-    "content-type: application/json\r\nidempotency-key: {key}\r\ncontent-length: {length}\r\n\r\n"
+    "content-type: application/json\r\nidempotency-key: "
 )
+END_OF_HEAD = b"\r\n\r\n"
+LENGTH = b"content-length: "
 CREATED = b"201"
 
 
@@ -65,7 +67,14 @@ class Load:
 
     async def run(self) -> BetsTaken:
         """Let all clients bet until the time is up."""
-        await asyncio.gather(*(self.client(number) for number in range(self.order.clients)))
+        loop, order = asyncio.get_running_loop(), self.order
+        rests = [self.rest(event_id) for event_id in order.event_ids]
+        clients = [
+            Client(self, number, rests, loop.create_future()) for number in range(order.clients)
+        ]
+        for client in clients:
+            await loop.create_connection(lambda client=client: client, order.host, order.port)
+        await asyncio.gather(*(client.ended for client in clients))
         took = sorted(self.took_s)
         return BetsTaken(
             accepted=len(took),
@@ -77,28 +86,20 @@ class Load:
             cpu_s=time.process_time(),
         )
 
-    async def client(self, number: int) -> None:
-        """Bet again and again over one connection."""
-        order = self.order
-        reader, writer = await asyncio.open_connection(order.host, order.port)
-        chosen = random.Random(number)
-        token = order.tokens[number % len(order.tokens)]
-        while time.perf_counter() < self.end:
-            body = self.body(chosen.choice(order.event_ids))
-            head = HEAD.format(host=order.host, token=token, key=new_id(), length=len(body))
-            self.asked += 1
-            began = time.perf_counter()
-            writer.write(head.encode() + body)
-            status = await answered(reader)
-            ended = time.perf_counter()
-            if not self.begin <= ended <= self.end:
-                continue
-            if status == CREATED:
-                self.took_s.append(ended - began)
-            else:
-                name = status.decode()
-                self.others[name] = self.others.get(name, 0) + 1
-        writer.close()
+    def answered(self, status: bytes, began: float, ended: float) -> None:
+        """Count an answer of the window."""
+        if not self.begin <= ended <= self.end:
+            return
+        if status == CREATED:
+            self.took_s.append(ended - began)
+        else:
+            name = status.decode()
+            self.others[name] = self.others.get(name, 0) + 1
+
+    def rest(self, event_id: str) -> bytes:
+        """Return what follows the key of a request: a slip of a single on the first outcome."""
+        body = self.body(event_id)
+        return f"\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
 
     def body(self, event_id: str) -> bytes:
         """Return a slip: a single on the first outcome."""
@@ -112,16 +113,59 @@ class Load:
         return msgspec.json.encode(slip)
 
 
-async def answered(reader: asyncio.StreamReader) -> bytes:
-    """Read one answer whole; return its status."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = 0
-    for line in head.split(b"\r\n"):
-        if line.lower().startswith(b"content-length:"):
-            length = int(line.split(b":")[1])
-    if length:
-        await reader.readexactly(length)
-    return head[9:12]
+class Client(asyncio.Protocol):
+    """One client: bets again and again over one connection, each time after the last answer."""
+
+    def __init__(
+        self, load: Load, number: int, rests: list[bytes], ended: "asyncio.Future[None]"
+    ) -> None:
+        """Prepare; the connection begins to bet."""
+        order = load.order
+        token = order.tokens[number % len(order.tokens)]
+        self.load = load
+        self.head = HEAD.format(host=order.host, token=token).encode()
+        self.rests = rests
+        self.ended = ended
+        self.choice = random.Random(number).choice
+        self.transport: asyncio.Transport | None = None
+        self.read = b""
+        self.began = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the first bet."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.ask()
+
+    def ask(self) -> None:
+        """Send the next bet, or leave when the time is up."""
+        assert self.transport is not None
+        self.began = time.perf_counter()
+        if self.began >= self.load.end:
+            self.transport.close()
+            return
+        self.load.asked += 1
+        self.transport.write(self.head + new_id().encode() + self.choice(self.rests))
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; a whole answer is counted."""
+        read = self.read = self.read + data if self.read else data
+        end = read.find(END_OF_HEAD)
+        if end < 0:
+            return
+        at = read.find(LENGTH, 0, end) + len(LENGTH)
+        if len(read) < end + len(END_OF_HEAD) + int(read[at : read.find(b"\r", at)]):
+            return
+        self.read = b""
+        self.load.answered(read[9:12], self.began, time.perf_counter())
+        self.ask()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; a connection that broke is an answer that did not come."""
+        if exc is not None:
+            self.load.others["broken"] = self.load.others.get("broken", 0) + 1
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import httpx
 import msgspec
 
 from svc.mesh.clock import new_id
+from svc.platform.daemon import Daemon
 from svc.platform.errors import PlatformError
 from svc.platform.installation import ROOT
 from svc.platform.ports import HOST
@@ -88,6 +89,9 @@ class Bench:
         self.tokens: list[str] = []
         self.user_ids: list[str] = []
         self.processes: dict[str, list[int]] = {**stage.servers}
+        valkey = Daemon("valkey", stage.installation.run_dir).process()
+        if valkey is not None:
+            self.processes["valkey"] = [valkey.pid]
         self.rows: list[Row] = []
 
     async def run(self, only: Sequence[str] = ()) -> list[Row]:
