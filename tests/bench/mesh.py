@@ -1,7 +1,7 @@
 """`just bench mesh`: calls, events, overload and lanes of the mesh, beside its peers.
 
 The echoes of all contenders run on the same NATS and machine, interleaved in rounds. Sections:
-echo, events, overload, lanes; `--only` takes those, and single contenders such as `echo grpc`.
+echo, events, overload, lanes; `--only` takes those, and contenders: raw, grpc, mesh-together, ...
 """
 
 import argparse
@@ -91,7 +91,7 @@ class Bench:
         """Return which of these names are to be measured."""
         if not self.only or section in self.only:
             return list(names)
-        return [name for name in names if f"{section} {name}".strip() in self.only]
+        return [name for name in names if name.replace(" ", "-") in self.only]
 
     async def run(self) -> None:
         """Measure what was chosen."""
@@ -236,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="see that everything works")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME",
-        help="sections (echo, events, overload, lanes) or contenders ('echo raw')",
+        help="sections (echo, events, overload, lanes) or contenders (raw, grpc, ...)",
     )  # fmt: skip
     parser.add_argument("--again", action="store_true", help="measure nothing: write README anew")
     return parser

@@ -12,6 +12,7 @@ from svc.generate.readme import README, replaced
 from tests.bench import machine
 from tests.bench.measures import Row
 from tests.bench.mesh_ratios import PROMISES, figure, middle, ratios
+from tests.bench.peers.moleculer import moleculer
 from tests.bench.ratios import medians
 
 README_PART = "mesh-bench"
@@ -64,7 +65,7 @@ def results(
         seconds=seconds,
         measured_at=datetime.now(UTC).replace(microsecond=0),
         machine=machine.machine(),
-        versions=machine.versions(),
+        versions={**machine.versions(), **moleculer.versions()},
         measured=measured,
         rows=rows,
     )
@@ -161,7 +162,9 @@ def _echo_table(rows: list[Row]) -> Table:
     for title in ("contender", "at once", "per s", "p50 ms", "p99 ms", *CPU, "all", "failed"):
         side = "left" if title == "contender" else "right"
         table.add_column(title, justify=side, no_wrap=True)
-    for row in medians(rows):
+    found = medians(rows)
+    place = list(dict.fromkeys(row.contender for row in rows))
+    for row in sorted(found, key=lambda row: (place.index(row.contender), row.in_flight)):
         table.add_row(
             row.contender,
             str(row.in_flight),

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from svc.mesh.errors import Unavailable
 from svc.mesh.runtime import Runtime
 from svc.mesh.settings import Settings
 from tests.bench import events
@@ -52,6 +53,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     began: float
     ended: float
     count: int
+    failure: str = ""
 
 
 class Teller:
@@ -61,6 +63,7 @@ class Teller:
         """Write as this service."""
         self.runtime = runtime
         self.numbers = {"high": 0, "low": 0}
+        self.failure = ""
 
     async def carry_out(self, line: bytes) -> Done:
         """Carry out one order."""
@@ -82,7 +85,8 @@ class Teller:
             await self.runtime.relay.restart()
         if order.path:
             await asyncio.to_thread(Path(order.path).write_bytes, committed.tobytes())
-        return Done(began=began, ended=time.time(), count=len(committed) // 2)
+        count, failure, self.failure = len(committed) // 2, self.failure, ""
+        return Done(began=began, ended=time.time(), count=count, failure=failure)
 
     async def _write_all(
         self, order: Tell, groups: Iterator[int], committed: "array[float]"
@@ -100,7 +104,13 @@ class Teller:
                 group.create_task(self._write(order, committed))
 
     async def _write(self, order: Tell, committed: "array[float]") -> None:
-        """Commit one transaction with its events, and keep when."""
+        """Commit one transaction with its events, and keep when; a failure is told at the end."""
+        try:
+            await self._commit(order, committed)
+        except Unavailable as failure:
+            self.failure = str(failure)
+
+    async def _commit(self, order: Tell, committed: "array[float]") -> None:
         first = self.numbers[order.lane]
         self.numbers[order.lane] += order.each
         numbers = range(first, first + order.each)

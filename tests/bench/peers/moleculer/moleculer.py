@@ -1,6 +1,7 @@
 """Installs Moleculer by npm into `.run` once, and runs both of its sides."""
 
 import asyncio
+import json
 import shutil
 import subprocess
 from collections.abc import AsyncGenerator
@@ -17,6 +18,16 @@ INSTALL_S_MAX = 120
 
 class AbsentError(Exception):
     """Moleculer cannot run here; the text says why."""
+
+
+def versions() -> dict[str, str]:
+    """Return the pinned versions, and that of node where it is there."""
+    pinned: dict[str, str] = json.loads((HERE / "package.json").read_text())["dependencies"]
+    found = {f"npm:{name}": version for name, version in pinned.items()}
+    if node := shutil.which("node"):
+        asked = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+        found["node"] = asked.stdout.strip()
+    return found
 
 
 async def install() -> str:
