@@ -152,15 +152,19 @@ async def end_of_chain(connection: Any, shard: int) -> tuple[int, bytes]:
 WRITE = "SELECT write_batch({})".format(", ".join(f"${number}" for number in range(1, 47)))
 
 
-async def write(connection: Any, batch: Written) -> None:
+async def write(connection: Any, arguments: tuple[object, ...]) -> None:
     """Write a batch, all or nothing; in a transaction of its own when none is open.
 
     Raises UniqueViolationError when an id was decided meanwhile, and PostgresError with sqlstate
     WL001 when a wallet is not as believed or WL002 when the shard belongs to another writer.
     """
+    await connection.fetchval(WRITE, *arguments)
+
+
+def arguments_of(batch: Written) -> tuple[object, ...]:
+    """Return what `write` sends of a batch."""
     unmoved, changed, links = batch.unmoved, batch.changed, batch.links
-    await connection.fetchval(
-        WRITE,
+    return (
         batch.shard, batch.no, batch.prev, batch.hash, batch.at,
         array([user for user, _ in unmoved]), array([seq for _, seq in unmoved]),
         array([one.user_id for one in changed]), array([one.before for one in changed]),

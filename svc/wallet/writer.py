@@ -160,8 +160,9 @@ class Writer:
         """
         if not draft.decided:
             return True
+        self.seal(draft)
         try:
-            batch = await self._write(draft, draft.stakes())
+            await store.write(self.connection, draft.arguments)
         except (*LOST, asyncpg.InterfaceError) as failure:
             self.drop()
             raise Unavailable(f"the ledger could not commit: {type(failure).__name__}") from failure
@@ -174,8 +175,17 @@ class Writer:
         except BaseException:
             self.drop()
             raise
-        self._committed(batch, draft)
         return True
+
+    def seal(self, draft: Draft) -> None:
+        """Make ready what writes a draft, as the next of what is being written; once is enough."""
+        if draft.sealed is None and draft.decided:
+            self._seal(draft, draft.stakes())
+
+    def committed(self, draft: Draft) -> None:
+        """Take in what is on disk now, and tell of it."""
+        if draft.sealed is not None:
+            self._committed(draft.sealed, draft)
 
     async def apply(
         self, operations: Sequence[Operation], contexts: Sequence[Context]
@@ -335,17 +345,24 @@ class Writer:
         return Draft(Book(known, {user: known.pop(user) for user in unseen}), before)
 
     async def _write(self, draft: Draft, stakes: list[str]) -> store.Written:
+        batch = self._seal(draft, stakes)
+        await store.write(self.connection, draft.arguments)
+        return batch
+
+    def _seal(self, draft: Draft, stakes: list[str]) -> store.Written:
+        """Give a draft its place in the chain: after what is being written, if something is."""
+        before = self.writing.sealed if self.writing is not None else None
+        prev, no = (self.hash, self.no + 1) if before is None else (before.hash, before.no + 1)
         rows = sorted([store.values(record) for record, _ in draft.decided])
         at = self.runtime.clock.now()
-        no = self.no + 1
         batch = written(
-            shard=self.shard, no=no, prev=self.hash,
-            hash=chain.hash_of(self.shard, no, at, self.hash, rows), at=at, rows=rows,
+            shard=self.shard, no=no, prev=prev,
+            hash=chain.hash_of(self.shard, no, at, prev, rows), at=at, rows=rows,
             unmoved=draft.unmoved(), wallets=draft.book.wallets, before=draft.before,
             decided=draft.decided, stakes=stakes, event_id=new_id(),
             subject=BALANCE_CHANGED.subject, body=packed(draft.events), events=len(draft.events),
         )  # fmt: skip
-        await store.write(self.connection, batch)
+        draft.sealed, draft.arguments = batch, store.arguments_of(batch)
         return batch
 
     def _committed(self, batch: store.Written | None, draft: Draft) -> None:
