@@ -124,6 +124,12 @@ top *args:
 dead *args:
     @python -m svc dead "$@"
 
+# Where calls go and how, without restarts: just policy set|show|clear|log
+[group('look inside')]
+[no-exit-message]
+policy *args:
+    @python -m svc policy "$@"
+
 # Rebuild what a service derived from events: just replay reporting --since 2026-11-01
 [group('look inside')]
 [no-exit-message]

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-HANDED_ON = ("demo", "psql", "nats", "logs", "top", "dead", "replay")
+HANDED_ON = ("demo", "psql", "nats", "logs", "top", "dead", "replay", "policy")
 Command = Callable[[argparse.Namespace], int | None]
 
 
@@ -128,6 +128,12 @@ def _replay(arguments: argparse.Namespace) -> int | None:
     return replay.replay(arguments.rest)
 
 
+def _policy(arguments: argparse.Namespace) -> int | None:
+    from svc.platform import policy
+
+    return policy.policy(arguments.rest)
+
+
 def _new_service(arguments: argparse.Namespace) -> int | None:
     from svc.platform import scaffold
 
@@ -170,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
         ("logs", _tool, "show logs: [-f] [NAME...]"),
         ("top", _top, "show endpoints and consumers live: [--once] [--all]"),
         ("dead", _dead, "list, show, replay or drop events that were parked"),
+        ("policy", _policy, "set, show or clear canaries, mirrors, faults and limits"),
         ("replay", _replay, "tell a service its events again: SERVICE --since INSTANT"),
     ):
         add(name, does, text)

@@ -42,6 +42,20 @@ class SelfExcluded(Refused):
     status = 403
 
 
+class NotVerified(Refused):
+    """The player's identity is not verified, or the verification failed."""
+
+    name = "not-verified"
+    status = 403
+
+
+class AccountBlocked(Refused):
+    """A payment of the player's is disputed: nothing is played until that is decided."""
+
+    name = "account-blocked"
+    status = 403
+
+
 class LimitExceeded(Refused):
     """The stake is outside the game's limits, or passes a limit of the player's own."""
 
@@ -243,7 +257,7 @@ LIST_GAMES = Call(
 )  # fmt: skip
 OPEN_SESSION = Call(
     "rpc.casino.v1.open_session", OpenSession, SessionOpened, "Begin to play a game.",
-    refuses=(NotFound, SelfExcluded),
+    refuses=(NotFound, SelfExcluded, NotVerified, AccountBlocked),
     route=Route(
         method="POST", path="/v1/casino/sessions", status=201, tag="casino",
         from_token=("user_id",),
@@ -252,8 +266,8 @@ OPEN_SESSION = Call(
 PLAY_ROUND = Call(
     "rpc.casino.v1.play_round", PlayRound, RoundPlayed, "Play one round.",
     refuses=(
-        NotFound, SessionClosed, SelfExcluded, InsufficientFunds, LimitExceeded,
-        IdempotencyMismatch, CurrencyMismatch, NoSpinsLeft,
+        NotFound, SessionClosed, SelfExcluded, NotVerified, AccountBlocked, InsufficientFunds,
+        LimitExceeded, IdempotencyMismatch, CurrencyMismatch, NoSpinsLeft,
     ),
     idempotent=True, deadline_ms=3_000,
     route=Route(

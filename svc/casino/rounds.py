@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from svc.casino import limits, rules, store
+from svc.casino import limits, rules, standing, store
 from svc.casino.contract import (
     CASINO_BET_PLACED,
     CASINO_PAYOUT_COMPLETE,
@@ -37,6 +37,7 @@ SWEEP_MAX = 200
 
 FINAL_REFUSALS: tuple[type[Refused], ...] = (
     InsufficientFunds, CurrencyMismatch, NoSpinsLeft, NotFound, SessionClosed, SelfExcluded,
+    LimitExceeded,
 )  # fmt: skip
 """What a stored refusal is raised as, found by its name; anything else is a Conflict."""
 
@@ -89,7 +90,7 @@ async def take_in(request: PlayRound, context: Context) -> store.Round:
         if found is None:
             if session is None:
                 raise NotFound("you have no such session")
-            await check(tx, session, request, context)
+            counted = await check(tx, session, request, context)
             new = store.Round(
                 round_id=context.new_id(),
                 session_id=session.session_id,
@@ -107,8 +108,10 @@ async def take_in(request: PlayRound, context: Context) -> store.Round:
                 outcome=None,
                 payout=None,
                 refusal=None,
+                placed_at=context.now(),
+                counted=counted,
             )
-            if await store.insert_round(tx, new, request.idempotency_key, context.now()):
+            if await store.insert_round(tx, new, request.idempotency_key):
                 await store.take_nonce(tx, session.session_id)
                 return new
             found = await store.find_round(tx, request.user_id, request.idempotency_key)
@@ -117,18 +120,21 @@ async def take_in(request: PlayRound, context: Context) -> store.Round:
     return found
 
 
-async def check(tx: Tx, session: store.Session, request: PlayRound, context: Context) -> None:
-    """Refuse what may not be played; nothing is stored then and no nonce is used up."""
+async def check(tx: Tx, session: store.Session, request: PlayRound, context: Context) -> bool:
+    """Refuse what may not be played; nothing is stored then and no nonce is used up.
+
+    Says whether the stake counts against limits of the player's own.
+    """
     if session.status == "closed":
         raise SessionClosed
     player = await store.read_player(tx, session.user_id)
-    refusal = exclusion(player, context)
+    refusal = standing.refusal(player, context)
     if refusal is not None:
         raise refusal
     game = rules.GAMES[session.game_id]
     rules.read_choice(game, request.choice)
     if rules.wants_free_spin(request.choice):
-        return
+        return False
     highest = rules.highest_stake(game, player.refunded_at, context.now())
     if not game.min_stake <= request.stake <= highest:
         raise LimitExceeded(
@@ -136,27 +142,21 @@ async def check(tx: Tx, session: store.Session, request: PlayRound, context: Con
             min_stake=game.min_stake,
             max_stake=highest,
         )
-    await limits.check(tx, session.user_id, request.stake, context.now())
-
-
-def exclusion(player: store.Player, context: Context) -> SelfExcluded | None:
-    """Return the refusal of a player who is excluded now, or None."""
-    until = player.excluded_until
-    return (
-        None if until is None or until <= context.now() else SelfExcluded(until=until.isoformat())
-    )
+    return await limits.check(tx, session.user_id, request.stake, context.now())
 
 
 async def settle(pending: store.Round, context: Context) -> store.Round:
     """Get the round paid and play it; a refusal is stored as the round's answer."""
     try:
+        if pending.counted:
+            await limits.count(pending, context)
         paid = await pay(pending, context)
     except Refused as refusal:
         return await reject(pending, in_our_words(refusal), context)
     async with context.transaction() as tx:
         session = await store.lock_session(tx, paid.session_id, paid.user_id)
         # Under the player's lock: an exclusion that was confirmed meanwhile beats this round.
-        excluded = exclusion(await store.hold_player(tx, paid.user_id), context)
+        excluded = standing.exclusion(await store.hold_player(tx, paid.user_id), context)
         stored = await store.lock_round(tx, paid.round_id)
         if session is not None and stored.status == "pending":
             if excluded is None:
@@ -221,6 +221,8 @@ async def finish(tx: Tx, session: store.Session, paid: store.Round) -> store.Rou
     played = replace(paid, status="played", outcome=outcome, payout=result.payout)
     event_id = await announce(tx, session, played)
     await store.finish_round(tx, played, event_id, context.now())
+    if played.counted:
+        await limits.tell(tx, played.user_id, [limits.stands(played)])
     stake = 0 if paid.free_spin else paid.stake
     session = await store.count_round(tx, session.session_id, stake, result.payout)
     frame = state_of(session, await store.last_round(tx, session.session_id))
@@ -271,6 +273,8 @@ async def reject(pending: store.Round, refusal: Refused, context: Context) -> st
     """Store why a round was not played, unless it was decided meanwhile."""
     async with context.transaction() as tx:
         rejected = await store.reject_round(tx, pending.round_id, kept(refusal), context.now())
+        if rejected is not None and rejected.counted:
+            await limits.tell(tx, rejected.user_id, [limits.stands(rejected, taken=False)])
         return rejected or await store.lock_round(tx, pending.round_id)
 
 

@@ -2,7 +2,7 @@
 
 import secrets
 
-from svc.casino import rounds, rules, store, store_limits
+from svc.casino import limits, rounds, rules, standing, store, store_limits, store_standing
 from svc.casino.contract import (
     CASINO,
     CASINO_PAYOUT_COMPLETE,
@@ -25,7 +25,6 @@ from svc.casino.contract import (
     OpenSession,
     PlayRound,
     RoundPlayed,
-    SelfExcluded,
     SessionOf,
     SessionOpened,
     SessionState,
@@ -50,6 +49,8 @@ casino = Service(
     hears=(
         Hear(CASINO_PAYOUT_COMPLETE, "add the round up in the totals of its game"),
         Hear(payment.PAYMENT_REFUNDED, "keep stakes small for a day: the money may be owed"),
+        Hear(payment.PAYMENT_DISPUTED, "let a player whose payment is disputed play nothing"),
+        Hear(payment.DISPUTE_CLOSED, "let them play again"),
         Hear(payment.WITHDRAWAL_REQUESTED, "note it: deposit and withdrawal with little play"),
         Hear(notification.NOTIFICATION_DELIVERED, "note on the round that its payout was told"),
         Hear(
@@ -57,6 +58,7 @@ casino = Service(
             "hold stakes against the player's own limits",
             lambda data: data.kind in {"stake", "loss"},
         ),
+        Hear(identity.KYC_CHANGED, "let nobody play who is not who they say"),
         Hear(identity.SELF_EXCLUDED, "let an excluded player open no session and play no round"),
         Hear(
             marketing.BONUS_AWARDED, "count spin chances for the lobby", lambda data: data.spins > 0
@@ -73,8 +75,9 @@ casino = Service(
         marketing.CONSUME_SPIN,
         identity.AUTHORIZE,
         identity.CONFIRM_EXCLUSION,
+        identity.COUNT_STAKE,
     ),
-    asks=(scheduler.JOB_REQUESTED,),
+    asks=(scheduler.JOB_REQUESTED, identity.STAKES_TOLD),
     database=True,
     cache=True,
     localizes=("casino",),
@@ -117,8 +120,9 @@ async def open_session(request: OpenSession, context: Context) -> SessionOpened:
     server_seed = rules.new_seed(secrets.token_bytes)
     async with context.transaction() as tx:
         player = await store.hold_player(tx, request.user_id)
-        if player.excluded_until is not None and context.now() < player.excluded_until:
-            raise SelfExcluded(until=player.excluded_until.isoformat())
+        refusal = standing.refusal(player, context)
+        if refusal is not None:
+            raise refusal
         session = store.Session(
             session_id=context.new_id(),
             user_id=request.user_id,
@@ -243,11 +247,38 @@ async def exclude(event: CloudEvent[identity.SelfExcludedData], tx: Tx, context:
 
 
 @casino.hears(identity.LIMIT_CHANGED)
-async def keep_limit(event: CloudEvent[identity.LimitChanged], tx: Tx, _context: Context) -> None:
+async def keep_limit(event: CloudEvent[identity.LimitChanged], tx: Tx, context: Context) -> None:
     """Keep a stake or loss limit."""
     told = event.data
     limit = store_limits.PlayerLimit(kind=told.kind, period=told.period, amount=told.amount)
     await store_limits.put(tx, told.user_id, limit, event.time, told.effective_at)
+    await limits.begin(tx, told.user_id, context.now())
+
+
+@casino.hears(identity.KYC_CHANGED)
+async def keep_verification(
+    event: CloudEvent[identity.KycChanged], tx: Tx, _context: Context
+) -> None:
+    """Keep how a verification came out."""
+    await store_standing.set_kyc(tx, event.data.user_id, event.data.status, event.time)
+
+
+@casino.hears(payment.PAYMENT_DISPUTED)
+async def block_player(
+    event: CloudEvent[payment.PaymentDisputed], tx: Tx, _context: Context
+) -> None:
+    """Block a player until the dispute is decided."""
+    dispute = event.data
+    await store_standing.note_dispute(tx, dispute.dispute_id, dispute.user_id, closed=False)
+
+
+@casino.hears(payment.DISPUTE_CLOSED)
+async def unblock_player(
+    event: CloudEvent[payment.DisputeClosed], tx: Tx, _context: Context
+) -> None:
+    """Let a player play again, unless another dispute of theirs is open."""
+    dispute = event.data
+    await store_standing.note_dispute(tx, dispute.dispute_id, dispute.user_id, closed=True)
 
 
 @casino.hears(marketing.BONUS_AWARDED)

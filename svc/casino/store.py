@@ -18,6 +18,8 @@ class Player:
     excluded_until: datetime | None = None
     refunded_at: datetime | None = None
     free_spins: int = 0
+    kyc_status: str = "none"
+    disputed: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,16 @@ class Round:
     outcome: dict[str, Any] | None
     payout: int | None
     refusal: dict[str, Any] | None
+    placed_at: datetime
+    counted: bool = False
 
 
+PLAYER = "excluded_until, refunded_at, free_spins, kyc_status, disputed"
 SESSION = """session_id, user_id, game_id, server_seed, server_seed_hash, client_seed, status,
     next_nonce, rounds, staked, paid, started_at"""
 ROUND = """round_id, session_id, user_id, request_hash, nonce, stake, currency, choice, free_spin,
-    status, stake_transfer_id, payout_transfer_id, rollback_transfer_id, outcome, payout, refusal"""
+    status, stake_transfer_id, payout_transfer_id, rollback_transfer_id, outcome, payout, refusal,
+    placed_at, counted"""
 
 
 def to_session(row: Record) -> Session:
@@ -163,13 +169,13 @@ async def find_round(tx: Tx, user_id: str, idempotency_key: str) -> Round | None
     return to_round(row) if row else None
 
 
-async def insert_round(tx: Tx, new: Round, idempotency_key: str, now: datetime) -> bool:
+async def insert_round(tx: Tx, new: Round, idempotency_key: str) -> bool:
     """Store a pending round; False when the player's key is taken."""
     tag = await tx.execute(
         """INSERT INTO rounds (round_id, session_id, user_id, idempotency_key, request_hash, nonce,
                stake, currency, choice, free_spin, stake_transfer_id, payout_transfer_id,
-               rollback_transfer_id, placed_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+               rollback_transfer_id, placed_at, counted)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
            ON CONFLICT (user_id, idempotency_key) DO NOTHING""",
         new.round_id,
         new.session_id,
@@ -184,7 +190,8 @@ async def insert_round(tx: Tx, new: Round, idempotency_key: str, now: datetime) 
         new.stake_transfer_id,
         new.payout_transfer_id,
         new.rollback_transfer_id,
-        now,
+        new.placed_at,
+        new.counted,
     )
     return tag == "INSERT 0 1"
 
@@ -304,15 +311,15 @@ async def mark_notified(tx: Tx, payout_event_id: str, at: datetime) -> None:
 async def read_player(tx: Tx, user_id: str) -> Player:
     """Return what is known of a player; nothing is also an answer."""
     row = await tx.fetchrow(
-        "SELECT excluded_until, refunded_at, free_spins FROM players WHERE user_id = $1", user_id
+        f"SELECT {PLAYER} FROM players WHERE user_id = $1",  # noqa: S608 -- a constant
+        user_id,
     )
     return Player(**dict(row)) if row else Player()
 
 
 async def hold_player(tx: Tx, user_id: str) -> Player:
     """Return what is known of a player, which nobody changes until the commit."""
-    held = """SELECT excluded_until, refunded_at, free_spins FROM players
-              WHERE user_id = $1 FOR NO KEY UPDATE"""
+    held = f"SELECT {PLAYER} FROM players WHERE user_id = $1 FOR NO KEY UPDATE"  # noqa: S608 -- a constant
     row = await tx.fetchrow(held, user_id)
     if row is None:
         await tx.execute(

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from svc.identity.contract import ToldStake
 from svc.mesh.database import Tx
 
 
@@ -42,6 +43,20 @@ async def in_force(tx: Tx, user_id: str, now: datetime) -> list[PlayerLimit]:
         now,
     )
     return [PlayerLimit(**dict(row)) for row in rows]
+
+
+async def count_rounds(tx: Tx, user_id: str, since: datetime) -> list[ToldStake]:
+    """Mark a player's rounds since an instant as counted; return how those stand that were not."""
+    rows = await tx.fetch(
+        """UPDATE rounds SET counted = true
+           WHERE user_id = $1 AND placed_at > $2 AND NOT counted AND NOT free_spin
+               AND status <> 'rejected'
+           RETURNING round_id::text AS stake_id, stake AS staked, coalesce(payout, 0) AS returned,
+               placed_at""",
+        user_id,
+        since,
+    )
+    return [ToldStake(**dict(row)) for row in rows]
 
 
 async def played_for(tx: Tx, user_id: str, kind: str, since: datetime) -> int:

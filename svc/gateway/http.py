@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from litestar.config.cors import CORSConfig
@@ -14,7 +14,7 @@ from litestar.exceptions import HTTPException
 
 from svc.gateway import pages, proxied, sockets
 from svc.gateway.access import Holder, bearer
-from svc.gateway.answers import JSON, Answer, AnyRequest, answer_of, document_of, methods_of, refuse
+from svc.gateway.answers import JSON, Answer, Asked, answer_of, document_of, refuse
 from svc.gateway.binding import (
     Form,
     complete,
@@ -24,13 +24,16 @@ from svc.gateway.binding import (
     idempotency_key,
 )
 from svc.gateway.limits import class_of
-from svc.gateway.serving import address_of, handler, read_body, require_json
+from svc.gateway.serving import address_of, handlers, read_body, require_json
 from svc.gateway.state import Gateway, gateway_of
 from svc.mesh.contract import Door, RawMessage
 from svc.mesh.errors import Refused, Unavailable
 from svc.mesh.wire import encode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from svc.gateway.serving import Work
     from svc.mesh.context import Context
 
 BODY_MAX = 1024 * 1024
@@ -44,12 +47,16 @@ TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 def routes(context: Context) -> list[Any]:
     """Return all handlers of the gateway."""
     gateway = gateway_of(context.runtime)
-    paths = [form.route.path for form in gateway.forms]
-    paths += [door.path for contract in gateway.contracts for door in contract.doors]
+    works = [
+        *((form.route.method, form.route.path, _work(gateway, form)) for form in gateway.forms),
+        *(
+            ("POST", door.path, _door(gateway, door))
+            for contract in gateway.contracts
+            for door in contract.doors
+        ),
+    ]
     return [
-        *(_options(gateway, path) for path in dict.fromkeys(paths)),
-        *(_route(gateway, form) for form in gateway.forms),
-        *(_door(gateway, door) for contract in gateway.contracts for door in contract.doors),
+        *handlers(gateway, works),
         *proxied.handlers(gateway),
         *sockets.handlers(gateway),
         *pages.handlers(gateway),
@@ -76,94 +83,115 @@ def application_options(context: Context) -> dict[str, Any]:
     return options
 
 
-def _route(gateway: Gateway, form: Form) -> Any:
-    async def work(request: AnyRequest, request_id: str, headers: dict[str, str]) -> Answer:
-        return await _serve(gateway, form, request, request_id, headers)
+def _work(gateway: Gateway, form: Form) -> Work:
+    async def work(asked: Asked) -> Answer:
+        return await _serve(gateway, form, asked)
 
-    return handler(gateway, form.route.method, form.route.path, work)
-
-
-def _options(gateway: Gateway, path: str) -> Any:
-    async def work(request: AnyRequest, _: str, headers: dict[str, str]) -> Answer:
-        headers["allow"] = ", ".join(methods_of(request))
-        return Answer(NO_CONTENT, b"")
-
-    return handler(gateway, "OPTIONS", path, work)
+    return work
 
 
-def _door(gateway: Gateway, door: Door) -> Any:
-    async def work(request: AnyRequest, request_id: str, headers: dict[str, str]) -> Answer:
-        headers |= await gateway.admit("door", None, request)
+def _door(gateway: Gateway, door: Door) -> Work:
+    async def work(asked: Asked) -> Answer:
+        asked.told |= await gateway.admit("door", None, asked.scope)
         limit = gateway.body_max(DOOR_BODY_MAX, BASE64_GROWTH)
         message = RawMessage(
-            body=await read_body(request, limit),
-            headers={name: request.headers.get(name, "") for name in door.headers},
-            url=gateway.url + address_of(request),
+            body=await read_body(asked, limit),
+            headers={name: asked.headers.get(name, "") for name in door.headers},
+            url=gateway.url + address_of(asked),
         )
-        reply = await gateway.ask(door.call, encode(message), correlation_id=request_id)
+        reply = await gateway.ask(door.call, encode(message), correlation_id=asked.request_id)
         return Answer(door.status, reply)
 
-    return handler(gateway, "POST", door.path, work)
+    return work
 
 
-async def _serve(
-    gateway: Gateway, form: Form, request: AnyRequest, request_id: str, headers: dict[str, str]
-) -> Answer:
+async def _serve(gateway: Gateway, form: Form, asked: Asked) -> Answer:
     """Serve one route: who asks, whether too often, what for; then ask the service."""
     place = form.route
     holder = None
     if place.role != "public":
-        holder = gateway.access.require(bearer(request.headers.get("authorization")), place.role)
-    headers |= await gateway.admit(class_of(place), holder, request)
-    injected = _injected(gateway, form, request, holder)
+        holder = gateway.access.require(bearer(asked.headers.get("authorization")), place.role)
+    if place.idempotent:
+        return await _serve_once(gateway, form, asked, holder)
+    asked.told |= await gateway.admit(class_of(place), holder, asked.scope)
+    request, _ = await _request(gateway, form, asked, holder)
+    return await _answered(gateway, form, asked, request)
+
+
+async def _serve_once(gateway: Gateway, form: Form, asked: Asked, holder: Holder | None) -> Answer:
+    """Serve a route with a key: one round trip to Valkey takes the token and claims the key.
+
+    What is no request takes a token too, and whoever has none hears of that first.
+    """
+    kind = class_of(form.route)
+    try:
+        request, key = await _request(gateway, form, asked, holder)
+    except (Refused, Unavailable):
+        asked.told |= await gateway.admit(kind, holder, asked.scope)
+        raise
+    user = holder.user_id if holder else gateway.address.of(asked.scope)
+    bucket = gateway.limiter.bucket(kind, user)
+    return await gateway.idempotency.once(
+        (holder.user_id if holder else "", form.route.method, asked.path, key),
+        request,
+        form.call.deadline_ms,
+        lambda: _answered(gateway, form, asked, request),
+        bucket=bucket,
+        admitted=lambda said: asked.told.update(bucket.let_in(said)),
+    )
+
+
+async def _request(
+    gateway: Gateway, form: Form, asked: Asked, holder: Holder | None
+) -> tuple[bytes, str]:
+    """Return what the service is asked, and the key of a route that has one."""
+    injected = _injected(gateway, form, asked, holder)
     if form.has_body:
-        require_json(request)
-        sent = decode_body(form, await read_body(request, gateway.body_max(BODY_MAX)))
+        require_json(asked)
+        sent = decode_body(form, await read_body(asked, gateway.body_max(BODY_MAX)))
     else:
-        sent = decode_query(form, request.query_params.multi_items())
-    asked = complete(form, sent, injected)
-
-    async def run() -> Answer:
-        try:
-            reply = await gateway.ask(
-                form.call,
-                asked,
-                correlation_id=request_id,
-                traceparent=traceparent_of(request),
-            )
-        except (Refused, Unavailable) as failure:
-            return answer_of(failure)
-        if place.media_type != JSON:
-            return document_of(form, reply, request.url.path, request.query_params.multi_items())
-        return Answer(place.status, b"" if place.status == NO_CONTENT else reply)
-
-    if not place.idempotent:
-        return await run()
-    user = holder.user_id if holder else ""
-    key = str(injected["idempotency_key"])
-    scope = (user, place.method, request.url.path, key)
-    return await gateway.idempotency.once(scope, asked, form.call.deadline_ms, run)
+        sent = decode_query(form, asked.query())
+    return complete(form, sent, injected), str(injected.get("idempotency_key", ""))
 
 
-def traceparent_of(request: AnyRequest) -> str:
+async def _answered(gateway: Gateway, form: Form, asked: Asked, request: bytes) -> Answer:
+    place = form.route
+    try:
+        reply = await gateway.ask(
+            form.call,
+            request,
+            correlation_id=asked.request_id,
+            traceparent=traceparent_of(asked.headers),
+        )
+    except (Refused, Unavailable) as failure:
+        return answer_of(failure)
+    if place.media_type != JSON:
+        return document_of(form, reply, asked.path, asked.query())
+    return Answer(place.status, b"" if place.status == NO_CONTENT else reply)
+
+
+def traceparent_of(headers: Mapping[str, str]) -> str:
     """Return the client's W3C trace context, or a new one: traces of one request begin here."""
-    given = request.headers.get("traceparent", "")
-    if TRACEPARENT.fullmatch(given):
+    given = headers.get("traceparent", "")
+    if given and TRACEPARENT.fullmatch(given):
         return given
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    # No secrets: the 128 and 64 bits only have to be different.
+    return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"
 
 
 def _injected(
-    gateway: Gateway, form: Form, request: AnyRequest, holder: Holder | None
+    gateway: Gateway, form: Form, asked: Asked, holder: Holder | None
 ) -> dict[str, object]:
-    found: dict[str, object] = decode_path(form, request.path_params)
+    place = form.route
+    found: dict[str, object] = decode_path(form, asked.path_params)
     if holder:
-        found |= holder.fields(form.route.from_token)
-    client = {
-        "ip": gateway.address.of(request),
-        "device": request.headers.get("user-agent", "")[:DEVICE_MAX],
-    }
-    found |= {name: client[name] for name in form.route.from_client}
-    if form.route.idempotent:
-        found["idempotency_key"] = idempotency_key(request.headers.get("idempotency-key"))
+        found |= holder.fields(place.from_token)
+    if place.from_client:
+        client = {
+            "ip": gateway.address.of(asked.scope),
+            "device": asked.headers.get("user-agent", "")[:DEVICE_MAX],
+        }
+        found |= {name: client[name] for name in place.from_client}
+    if place.idempotent:
+        found["idempotency_key"] = idempotency_key(asked.headers.get("idempotency-key"))
     return found

@@ -1,4 +1,4 @@
-"""Rate limits: token buckets in Valkey, each filled and emptied by one atomic script.
+"""Rate limits: token buckets in Valkey, each filled and emptied by one atomic script (valkey.py).
 
 A bucket belongs to a user, or to a client address where nobody is logged in; the class of the route
 decides its size. While Valkey is down nothing is limited: the door stays open (availability first,
@@ -8,41 +8,18 @@ the services keep their own rules).
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from svc.gateway.answers import RateLimited
-from svc.gateway.valkey import Valkey, ValkeyDown
+from svc.gateway.valkey import Said, Valkey, ValkeyDown
 from svc.mesh.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from litestar.connection import ASGIConnection
+    from collections.abc import Callable, Iterable, Mapping
 
     from svc.mesh.contract import Route
 
     OptionalSetting = Callable[[str, str], str]
-
-BUCKET = """
-local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-local tokens = tonumber(kept[1]) or burst
-local at = tonumber(kept[2]) or now
-tokens = math.min(burst, tokens + math.max(0, now - at) * rate / 1000)
-local wait_ms = 0
-if tokens >= 1 then
-  tokens = tokens - 1
-else
-  wait_ms = math.ceil((1 - tokens) * 1000 / rate)
-end
-redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', now)
-redis.call('PEXPIRE', KEYS[1], math.ceil(burst * 1000 / rate) + 1000)
-return {math.floor(tokens), wait_ms}
-"""
-"""Takes one token; returns what is left and how many milliseconds until there is one (0: taken)."""
 
 Class = Literal["player", "public", "credentials", "door", "api_key"]
 DEFAULTS: dict[Class, tuple[float, int]] = {
@@ -57,22 +34,32 @@ account): guessing passwords is worth slowing down. `door` is for feeds and webh
 prove themselves by signature and come in bursts; `api_key` for each caller over gRPC."""
 
 
-@dataclass(frozen=True)
-class Grant:
-    """One request was let in; what is left of its bucket."""
+class Bucket:
+    """The bucket that one request takes its token from."""
 
-    kind: Class
-    burst: int
-    rate: float
-    remaining: int
+    __slots__ = ("burst", "kind", "name", "rate")
 
-    def headers(self) -> dict[str, str]:
-        """Return the RateLimit fields (draft-ietf-httpapi-ratelimit-headers)."""
-        window = max(1, round(self.burst / self.rate))
-        refill = max(0, round((self.burst - self.remaining) / self.rate))
+    def __init__(self, kind: Class, who: str, rate: float, burst: int) -> None:
+        """Name the bucket of a user id or address; it gets `rate` tokens a second."""
+        self.kind = kind
+        self.name = f"gateway:rate:{kind}:{who}"
+        self.rate = rate
+        self.burst = burst
+
+    def let_in(self, said: Said) -> dict[str, str]:
+        """Return the RateLimit fields (draft-ietf-httpapi-ratelimit-headers).
+
+        Raises RateLimited with the seconds to wait.
+        """
+        if said.wait_ms > 0:
+            seconds = -(-said.wait_ms // 1000)
+            raise RateLimited(f"try again in {seconds} s", retry_after=seconds)
+        rate, burst = self.rate, self.burst
+        window = max(1, round(burst / rate))
+        refill = max(0, round((burst - said.left) / rate))
         return {
-            "ratelimit-policy": f'"{self.kind}";q={self.burst};w={window}',
-            "ratelimit": f'"{self.kind}";r={self.remaining};t={refill}',
+            "ratelimit-policy": f'"{self.kind}";q={burst};w={window}',
+            "ratelimit": f'"{self.kind}";r={said.left};t={refill}',
         }
 
 
@@ -94,23 +81,22 @@ class Limiter:
         }
         self.valkey = valkey
 
+    def bucket(self, kind: Class, who: str) -> Bucket:
+        """Return the bucket of a user id or address."""
+        rate, burst = self.sizes[kind]
+        return Bucket(kind, who, rate, burst)
+
     async def admit(self, kind: Class, who: str) -> dict[str, str]:
         """Take one token from the bucket of a user id or address; return the RateLimit fields.
 
         Raises RateLimited with the seconds to wait.
         """
-        rate, burst = self.sizes[kind]
+        bucket = self.bucket(kind, who)
         try:
-            remaining, wait_ms = await self.valkey.script(
-                BUCKET, f"gateway:rate:{kind}:{who}", rate, burst
-            )
+            said = await self.valkey.ask((bucket.name,), "take", bucket.rate, bucket.burst)
         except ValkeyDown:
             return {}
-        grant = Grant(kind, burst, rate, int(remaining))
-        if wait_ms > 0:
-            seconds = -(-int(wait_ms) // 1000)
-            raise RateLimited(f"try again in {seconds} s", retry_after=seconds)
-        return grant.headers()
+        return bucket.let_in(said)
 
 
 def _size(kind: str, text: str) -> tuple[float, int]:
@@ -138,12 +124,18 @@ class ClientAddress:
         except ValueError as failure:
             raise DeclarationError(f"TRUSTED_PROXIES: {failure}") from failure
 
-    def of(self, connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-        """Return the nearest address that is not a trusted proxy's; the far end may be forged."""
-        peer = connection.client.host if connection.client else ""
+    def of(self, scope: Mapping[str, Any]) -> str:
+        """Return the nearest address that is not a trusted proxy's; the far end may be forged.
+
+        `scope` is the request's, as ASGI has it.
+        """
+        client = scope.get("client")
+        peer: str = client[0] if client else ""
         if not self.networks:
             return peer
-        forwarded = connection.headers.get("x-forwarded-for", "").split(",")
+        pairs: Iterable[tuple[bytes, bytes]] = scope["headers"]
+        given = next((value for name, value in pairs if name == b"x-forwarded-for"), b"")
+        forwarded = given.decode("latin-1").split(",")
         for hop in (peer, *(text.strip() for text in reversed(forwarded))):
             if not self._trusted(hop):
                 return hop if _is_address(hop) else peer

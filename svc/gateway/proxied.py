@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from svc.gateway.answers import Answer
-from svc.gateway.serving import address_of, handler
+from svc.gateway.serving import address_of, handlers as served
 from svc.mesh import tls
 from svc.mesh.errors import Unavailable
+from svc.mesh.outgoing import CountedClient
 
 if TYPE_CHECKING:
-    from svc.gateway.answers import AnyRequest
+    from svc.gateway.answers import Asked
+    from svc.gateway.serving import Work
     from svc.gateway.state import Gateway
 
 PASSED_ON = ("if-none-match", "accept-language")
@@ -70,7 +72,9 @@ class Upstream:
         if self.client is None:
             trust = tls.http_context(self.gateway.runtime.settings)
             # No proxy of the environment is asked for what is inside.
-            self.client = httpx.AsyncClient(timeout=TIMEOUT_S, verify=trust, trust_env=False)
+            self.client = CountedClient(
+                "gateway", self.service, timeout=TIMEOUT_S, verify=trust, trust_env=False
+            )
             self.gateway.closing.append(self.client.aclose)
         try:
             return await self.client.get(self.base_url.rstrip("/") + address, headers=headers)
@@ -81,16 +85,19 @@ class Upstream:
 
 def handlers(gateway: Gateway) -> list[Any]:
     """Return a handler for every path that another service answers."""
-    return [_handler(gateway, each.path, Upstream(gateway, each.service)) for each in PROXIED]
+    works = [
+        ("GET", each.path, _work(gateway, Upstream(gateway, each.service))) for each in PROXIED
+    ]
+    return served(gateway, works)
 
 
-def _handler(gateway: Gateway, path: str, upstream: Upstream) -> Any:
-    async def work(request: AnyRequest, request_id: str, headers: dict[str, str]) -> Answer:
-        headers |= await gateway.admit("public", None, request)
+def _work(gateway: Gateway, upstream: Upstream) -> Work:
+    async def work(request: Asked) -> Answer:
+        request.told |= await gateway.admit("public", None, request.scope)
         asked = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
         answer = await upstream.get(
             address_of(request),
-            {**asked, "user-agent": "betmesh-gateway", "x-request-id": request_id},
+            {**asked, "user-agent": "betmesh-gateway", "x-request-id": request.request_id},
         )
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable(f"{upstream.service} failed")
@@ -98,4 +105,4 @@ def _handler(gateway: Gateway, path: str, upstream: Upstream) -> Any:
         media_type = answer.headers.get("content-type", "application/json")
         return Answer(answer.status_code, answer.content, media_type, back)
 
-    return handler(gateway, "GET", path, work)
+    return work

@@ -1,16 +1,32 @@
 """gateway, as the mesh runs it: it calls what has a route or a door, and hears nothing."""
 
+import msgspec
 from msgspec import Struct
 
 from svc import catalogue
 from svc.gateway import balances, grpc_door
-from svc.gateway.contract import GATEWAY, ROUTES, Routes, RoutesOf, ServedRoute
+from svc.gateway.contract import (
+    GATEWAY,
+    ROUTES,
+    TOPOLOGY,
+    Routes,
+    RoutesOf,
+    ServedRoute,
+    Topology,
+    TopologyOf,
+)
 from svc.gateway.state import gateway_of
+from svc.gateway.topology import topology_of
 from svc.identity import contract as identity
 from svc.mesh.context import Context
 from svc.mesh.contract import Call
+from svc.mesh.discovery import survey
+from svc.mesh.observed import Report
 from svc.mesh.service import Extras, Service
 from svc.wallet import contract as wallet
+
+TOLD_WITHIN_S = 0.5
+"""How long the services have to tell their edges; who is slower is missing in the map."""
 
 
 def _calls() -> tuple[Call[Struct, Struct], ...]:
@@ -54,6 +70,16 @@ async def list_routes(request: RoutesOf, context: Context) -> Routes:
         for door in contract.doors
     ]
     return Routes(items=served)
+
+
+@gateway.answers(TOPOLOGY)
+async def show_topology(request: TopologyOf, context: Context) -> Topology:
+    """Ask every running service which edges it saw, for staff."""
+    await identity.require_permission(context, request.actor_id, "gateway.topology")
+    connection = context.runtime.connection
+    told = await survey(connection, context.service, "$SRV.EDGES", TOLD_WITHIN_S)
+    reports = [msgspec.convert(answer, Report) for answer in told]
+    return topology_of(reports, catalogue.NAMES, context.clock)
 
 
 @gateway.on_start

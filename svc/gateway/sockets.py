@@ -96,7 +96,7 @@ async def _follow(
     if live.role != "public":
         token = next((text for text in offered if text.startswith(BEARER)), "")
         holder = gateway.access.require(token.removeprefix(BEARER), live.role)
-    await gateway.admit("player" if holder else "public", holder, socket)
+    await gateway.admit("player" if holder else "public", holder, socket.scope)
     key = _key_of(live, socket, holder)
     request = encode(_snapshot_request(live, key, holder))
 

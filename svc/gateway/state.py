@@ -17,9 +17,8 @@ from svc.mesh.context import Context
 from svc.mesh.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from litestar.connection import ASGIConnection
     from msgspec import Struct
 
     from svc.mesh.contract import Call, Contract
@@ -60,10 +59,10 @@ class Gateway:
         return min(wanted, int((self.runtime.connection.max_payload - ENVELOPE_BYTES) / growth))
 
     async def admit(
-        self, kind: Class, holder: Holder | None, connection: ASGIConnection[Any, Any, Any, Any]
+        self, kind: Class, holder: Holder | None, scope: Mapping[str, Any]
     ) -> dict[str, str]:
         """Take one token from the bucket of the user or address; raises RateLimited."""
-        who = holder.user_id if holder else self.address.of(connection)
+        who = holder.user_id if holder else self.address.of(scope)
         return await self.limiter.admit(kind, who)
 
     async def ask(

@@ -6,6 +6,7 @@ from pathlib import Path
 from svc import catalogue
 from svc.generate.asyncapi import asyncapi_files
 from svc.generate.broker import broker_files
+from svc.generate.declared import declared_files
 from svc.generate.history import history_files, refusals
 from svc.generate.openapi import openapi_files
 from svc.generate.readme import readme
@@ -23,6 +24,7 @@ def generated_files(topology: Topology | None = None) -> dict[str, str]:
     topology = topology or Topology(catalogue.services())
     return {
         **broker_files(topology),
+        **declared_files(topology),
         "subjects.md": subjects_md(topology),
         "README.md": readme(topology),
         **openapi_files(),

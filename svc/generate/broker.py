@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from svc.generate.topology import DEAD_STREAM, STAFF, Permissions, Topology
+from svc.mesh.policy_rules import AUDIT_STREAM, BUCKET
 
 DAY_NS = 86_400 * 1_000_000_000
 SECOND_NS = 1_000_000_000
@@ -15,6 +16,7 @@ ACK_WAIT_S = 10
 """How long what a killed instance held stays with it; the living say that they are at work."""
 ACK_PENDING_MAX = 1_000
 BUCKET_BYTES_MAX = 64 * 1024 * 1024
+POLICY_BYTES_MAX = 16 * 1024 * 1024
 BUCKET_BYTES = {"wallet": 512 * 1024 * 1024}
 """The wallet shows the balance of each player: a million of them, of at most 400 bytes each."""
 
@@ -59,6 +61,42 @@ def bucket(name: str) -> dict[str, Any]:
     }
 
 
+def policy_bucket() -> dict[str, Any]:
+    """Return the stream behind the bucket of routing policy.
+
+    It keeps each key's last 64 values, so that the audit stream, which the broker fills, misses
+    none. Nothing in it ends by itself or is rolled up, for that could not be seen there.
+    """
+    return {
+        "name": f"KV_{BUCKET}",
+        "description": "Routing policy: canaries, mirrors, faults, limits (just policy).",
+        "subjects": [f"$KV.{BUCKET}.>"],
+        "storage": "file",
+        "max_msgs_per_subject": 64,
+        "max_msg_size": 4096,
+        "max_bytes": POLICY_BYTES_MAX,
+        "discard": "new",
+        "deny_delete": True,
+        "allow_direct": True,
+        "num_replicas": 1,
+    }
+
+
+def policy_audit() -> dict[str, Any]:
+    """Return the stream of every change of policy: written by the broker, by nobody else."""
+    return {
+        "name": AUDIT_STREAM,
+        "description": "Every change of routing policy; it can only be read.",
+        "sources": [{"name": f"KV_{BUCKET}"}],
+        "storage": "file",
+        "retention": "limits",
+        "deny_delete": True,
+        "deny_purge": True,
+        "allow_direct": True,
+        "num_replicas": 1,
+    }
+
+
 def consumer(stream_name: str, durable: str, lane: str, subjects: list[str]) -> dict[str, Any]:
     """Return the configuration of a durable pull consumer.
 
@@ -92,6 +130,8 @@ def broker_files(topology: Topology) -> dict[str, str]:
     # Each letter has its own subject: parked again it replaces itself, settled it leaves a note.
     dead |= {"allow_rollup_hdrs": True, "allow_msg_ttl": True}
     files[f"jetstream/streams/{DEAD_STREAM}.json"] = _json(dead)
+    files[f"jetstream/buckets/{BUCKET}.json"] = _json(policy_bucket())
+    files[f"jetstream/streams/{AUDIT_STREAM}.json"] = _json(policy_audit())
     for service in topology.services:
         for stream_name, subjects in topology.heard_subjects(service).items():
             lane = next(

@@ -10,6 +10,7 @@ from msgspec import Struct, inspect
 from svc.generate.topology import Topology
 from svc.mesh import desk
 from svc.mesh.contract import Call, Event
+from svc.mesh.policy_rules import AUDIT_STREAM, BUCKET
 
 HEAD = """# Subjects
 
@@ -20,6 +21,18 @@ Events are CloudEvents 1.0 in structured JSON; the tables below show their `data
 The operator may call every `rpc.>` and read every topic. Whoever is not named is refused by the
 broker. Errors carry the headers `Nats-Service-Error` and `Nats-Service-Error-Code`, their body is
 an RFC 9457 problem document.
+"""
+
+
+POLICY = f"""## Routing policy
+
+`$KV.{BUCKET}.<kind>.<caller>.<callee>.<verb>`: canaries, mirrors, faults and limits, read by every
+service and written by the operator: `./just policy`. Each change is copied to `{AUDIT_STREAM}`.
+
+`release.<service>.<version>.<release>.<verb>`: the calls above, at the instances of one release;
+the broker maps a canary's share there. Whoever may make a call may make it there.
+
+`just nats kv watch {BUCKET}`
 """
 
 
@@ -37,7 +50,7 @@ def subjects_md(topology: Topology) -> str:
                 f" {contract.name}, bridged by the gateway to `{live.path}`.\n\n"
                 f"`just nats sub 'live.{live.channel}.>'`\n"
             )
-    parts += [_desk(topology), _cache(topology)]
+    parts += [_desk(topology), _cache(topology), POLICY]
     return "\n".join(parts)
 
 

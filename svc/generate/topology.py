@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from svc.mesh.contract import Event
 from svc.mesh.policy_releases import release_subject
+from svc.mesh.policy_rules import BUCKET
 from svc.mesh.service import Service
 
 DEAD_STREAM = "DEAD"
@@ -81,6 +82,7 @@ class Topology:
         for stream in self.heard_subjects(service):
             publish |= {
                 f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}",
+                f"$JS.API.CONSUMER.INFO.{stream}.{name}",
                 f"$JS.ACK.{stream}.{name}.>",
                 f"dead.{name}.{stream.lower()}.*",
             }
@@ -90,12 +92,13 @@ class Topology:
             subscribe.add(f"rpc.mesh.v1.{name}.* {name}")
         if service.cache:
             publish |= {f"$KV.{name}.>", *self._bucket_reads(name)}
+        publish |= self._bucket_reads(BUCKET)
         for contract in service.reads:
             publish |= self._bucket_reads(contract.name)
         if service.localizes:
             publish.add("$SRV.INFO.localization")
         if name == "gateway":
-            publish |= {"$SRV.PING", "$SRV.INFO.localization"}
+            publish |= {"$SRV.PING", "$SRV.EDGES", "$SRV.INFO.localization"}
             subscribe |= {
                 f"live.{live.channel}.>" for s in self.services for live in s.contract.pushes
             }
@@ -132,7 +135,15 @@ class Topology:
 
 STAFF = {
     "operator": Permissions(
-        publish=("$JS.ACK.>", "$JS.API.>", "$JS.FC.>", "$SRV.>", "release.>", "rpc.>"),
+        publish=(
+            "$JS.ACK.>",
+            "$JS.API.>",
+            "$JS.FC.>",
+            f"$KV.{BUCKET}.>",
+            "$SRV.>",
+            "release.>",
+            "rpc.>",
+        ),
         subscribe=("$JS.EVENT.>", "*.events.>", "_INBOX.operator.>", "dead.>", "live.>"),
     ),
     "observer": Permissions(
@@ -146,7 +157,18 @@ STAFF = {
         subscribe=(">",),  # the one user that may listen to everything, and only listen
     ),
     "deploy": Permissions(publish=("$JS.API.>",), subscribe=("_INBOX.deploy.>",)),
+    # Instances that only see copies of calls (svc/mesh/policy_releases.py): they read, and answer
+    # nobody but who asks how they fare.
+    "shadow": Permissions(
+        publish=(
+            "$JS.API.DIRECT.GET.>",
+            "$JS.API.STREAM.INFO.>",
+            "_INBOX.observer.>",
+            "_INBOX.operator.>",
+        ),
+        subscribe=("$SRV.>", "_INBOX.shadow.>", "release.*.*.shadow.*"),
+    ),
     # A bridge from the odds feed's own exchange: it only says, and hears that it was stored.
     "betradar": Permissions(publish=("uof.>",), subscribe=("_INBOX.betradar.>",)),
 }
-"""The users that are no service: operators, the wiretap, deployment, the feed's bridge."""
+"""The users that are no service: operators, the wiretap, deployment, shadows, the bridge."""

@@ -11,10 +11,14 @@ from svc.notification import contract as notification
 
 
 async def note(
-    tx: Tx, user_id: str, kind: str, *, actor_id: str | None = None, ip: str = "",
+    tx: Tx, user_id: str | None, kind: str, *, actor_id: str | None = None, ip: str = "",
     device: str = "", detail: str = "",
 ) -> None:  # fmt: skip
-    """Write one entry; `actor_id` only where somebody else than the user did it."""
+    """Write one entry; `actor_id` only where somebody else than the user did it.
+
+    Without a user (somebody guesses at an address that nobody has) nothing is kept, but it takes
+    as long.
+    """
     event = SecurityEvent(
         event_id=tx.context.new_id(),
         kind=kind,

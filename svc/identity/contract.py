@@ -8,7 +8,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from svc.identity import contract_privacy as privacy, contract_security as security
+from svc.identity import (
+    contract_limits as play,
+    contract_privacy as privacy,
+    contract_security as security,
+)
 from svc.identity.contract_security import Email, FactorCode, GivenPassword, Password
 from svc.mesh.context import Context
 from svc.mesh.contract import Call, Contract, Event, Route
@@ -25,10 +29,15 @@ KycStatus = Literal["none", "pending", "verified", "rejected", "expired"]
 Phone = Annotated[
     str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="E.164: +4915112345678")
 ]
-CONFIRM_EXCLUSION = security.CONFIRM_EXCLUSION
-confirm_exclusion = security.confirm_exclusion
-USER_ERASED = privacy.USER_ERASED
+CONFIRM_EXCLUSION, confirm_exclusion = security.CONFIRM_EXCLUSION, security.confirm_exclusion
+USER_ERASED, ISSUE_CODE = privacy.USER_ERASED, privacy.ISSUE_CODE
 UserErased = privacy.UserErased
+IssueCode = privacy.IssueCode
+COUNT_STAKE, STAKES_TOLD, TOLD_MAX = play.COUNT_STAKE, play.STAKES_TOLD, play.TOLD_MAX
+CountStake = play.CountStake
+StakesTold = play.StakesTold
+ToldStake = play.ToldStake
+LimitExceeded = play.LimitExceeded
 OpaqueText = Annotated[str, Meta(min_length=1, max_length=255)]
 Period = Literal["day", "week", "month"]
 LimitKind = Literal["deposit", "loss", "stake"]
@@ -387,12 +396,13 @@ IDENTITY = Contract(
     answers=(
         REGISTER, LOG_IN, REFRESH, LOG_OUT, PROFILE, UPDATE_PROFILE, SET_LIMITS, SELF_EXCLUDE,
         TAKE_TIME_OUT, VERIFY_TOKEN, AUTHORIZE, CONTACT, GET_USER, ADMIN_USER, SET_KYC,
-        *security.CALLS, *privacy.CALLS,
+        play.COUNT_STAKE, *security.CALLS, *privacy.CALLS,
     ),
     publishes=(
         USER_REGISTERED, USER_LOGGED_IN, PROFILE_UPDATED, KYC_CHANGED, LIMIT_CHANGED,
-        SELF_EXCLUDED, SESSION_REVOKED, USER_ERASED,
+        SELF_EXCLUDED, SESSION_REVOKED, USER_ERASED, privacy.RESET_ASKED,
     ),
+    accepts=(STAKES_TOLD,),
     readers=("gateway",),
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from svc.identity.contract_security import GivenPassword, LockedOut, SecurityEvent, SessionShown
 from svc.mesh.contract import Call, Event, Route
-from svc.mesh.errors import Conflict, Forbidden, NotFound
+from svc.mesh.errors import Conflict, Forbidden, NotFound, Refused
 from svc.mesh.types import Empty, EventData, Id, Reply, Request, ShortText
 
 CountryCode = Annotated[
@@ -88,12 +88,41 @@ class Erase(Request, frozen=True, kw_only=True):
     ip: str = ""
 
 
+class MoneyLeft(Refused):
+    """The wallet is not empty: take the money out, or pay what is owed, first."""
+
+    name = "money-left"
+    status = 409
+
+
+class ResetAsked(EventData, frozen=True, kw_only=True):
+    """Somebody asked for a code to set a new password; whether there is an account is not said."""
+
+    reset_id: Id
+
+
+class IssueCode(Request, frozen=True, kw_only=True):
+    """A message with a one-time code is about to leave: make the code it refers to."""
+
+    user_id: Id
+    code_id: Id
+
+
+class IssuedCode(Reply, frozen=True, kw_only=True):
+    """The code, told only now; it stands nowhere else."""
+
+    code: str
+
+
 class UserErased(EventData, frozen=True, kw_only=True):
     """A user's personal data was erased; the id stays, for the ledger."""
 
     user_id: Id
 
 
+RESET_ASKED = Event(
+    "PasswordResetAskedEvent", "user", ResetAsked, "A code to set a new password was asked for."
+)
 USER_ERASED = Event("UserErasedEvent", "user", UserErased, "Personal data was erased.")
 
 SUBMIT_VERIFICATION = Call(
@@ -113,11 +142,16 @@ EXPORT = Call(
 )  # fmt: skip
 ERASE = Call(
     "rpc.identity.v1.erase", Erase, Empty, "Close one's account and be forgotten.",
-    refuses=(NotFound, Forbidden, Conflict, LockedOut), deadline_ms=5_000, workers=4,
+    refuses=(NotFound, Forbidden, MoneyLeft, Conflict, LockedOut), deadline_ms=5_000, workers=4,
     route=Route(
         method="POST", path="/v1/users/me/erasure", status=204, tag="account",
         from_token=("user_id",), from_client=("ip",),
     ),
 )  # fmt: skip
 
-CALLS = (SUBMIT_VERIFICATION, EXPORT, ERASE)
+ISSUE_CODE = Call(
+    "rpc.identity.v1.issue_code", IssueCode, IssuedCode, "Make the code of a message that leaves.",
+    callers=("notification",), refuses=(NotFound,), workers=4,
+)  # fmt: skip
+
+CALLS = (SUBMIT_VERIFICATION, EXPORT, ERASE, ISSUE_CODE)

@@ -1,14 +1,13 @@
 """Passwords: checked at log-in, changed by their owner, and set anew with a code from an SMS."""
 
-import secrets
-from datetime import timedelta
+from uuid import UUID
 
 from svc.identity import (
     audit,
     guesses,
+    reset_store,
     rules,
     second_factor,
-    security_store,
     sessions,
     store,
     users,
@@ -17,22 +16,17 @@ from svc.identity.contract import LogIn, Tokens
 from svc.identity.contract_security import (
     ChangePassword,
     ConfirmReset,
-    RequestReset,
     SecondFactorRequired,
 )
 from svc.identity.passwords import Passwords
 from svc.mesh.context import Context
-from svc.mesh.errors import Forbidden, Invalid, Unauthenticated
+from svc.mesh.errors import Forbidden, Unauthenticated
 from svc.mesh.types import Empty
-from svc.notification import contract as notification
 
 WRONG = "the e-mail address or the password is wrong"
 WRONG_CODE = "the code is wrong or has expired: ask for a new one"
-CODE_DIGITS = 8
-CODE_LIFETIME = timedelta(minutes=10)
-CODE_ATTEMPTS = 5
-CODE_PAUSE = timedelta(minutes=1)
-"""A second request within this time sends nothing: an SMS costs, and tires who gets it."""
+NOBODY = str(UUID(int=0))
+"""Stands for the owner of an address that nobody has: finding no code takes as long."""
 CHANGED = "password-changed"
 
 
@@ -41,7 +35,7 @@ async def log_in(request: LogIn, context: Context) -> Tokens:
 
     Raises Unauthenticated, LockedOut after too many wrong guesses, or SecondFactorRequired.
     """
-    email_key = _key_of(request.email)
+    email_key = rules.key_of(request.email)
     guessed = guesses.keys("log-in", email_key, request.ip)
     async with context.transaction() as tx:
         await guesses.check(tx, guessed)
@@ -90,48 +84,18 @@ async def change(request: ChangePassword, context: Context) -> Empty:
     return Empty()
 
 
-async def request_reset(request: RequestReset, context: Context) -> Empty:
-    """Send a code by SMS, where there is such a user; the answer and its cost tell nothing."""
-    email_key = _key_of(request.email)
-    code = f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}}"
-    code_hash = await Passwords(context.runtime.settings).hash(code)
-    guessed = guesses.keys("reset-request", email_key, request.ip)
-    now = context.now()
-    async with context.transaction() as tx:
-        await guesses.check(tx, guessed)
-        await guesses.wrong(tx, guessed)
-        known = await store.credentials(tx, email_key)
-        if known is None or await security_store.code_made_since(tx, known[0], now - CODE_PAUSE):
-            return Empty()
-        user_id = known[0]
-        code_row = security_store.Code(
-            code_hash=code_hash,
-            created_at=now,
-            expires_at=now + CODE_LIFETIME,
-            attempts_left=CODE_ATTEMPTS,
-        )
-        await security_store.put_code(tx, user_id, code_row)
-        await audit.note(tx, user_id, "password-reset-requested", ip=request.ip)
-        notice = notification.NotificationRequested(
-            user_id=user_id, template="one_time_code", category="security", arguments={"code": code}
-        )
-        await tx.publish(notification.NOTIFICATION_REQUESTED, notice, subject=user_id)
-    return Empty()
-
-
 async def confirm_reset(request: ConfirmReset, context: Context) -> Empty:
     """Set a new password with a code and end all sessions; raises Unauthenticated or LockedOut.
 
     An attempt is used up before the code is compared, so guessing side by side gains nothing.
     """
-    email_key = _key_of(request.email)
+    email_key = rules.key_of(request.email)
     guessed = guesses.keys("reset", email_key, request.ip)
     async with context.transaction() as tx:
         await guesses.check(tx, guessed)
         known = await store.credentials(tx, email_key)
-        code_hash = (
-            await security_store.take_attempt(tx, known[0], context.now()) if known else None
-        )
+        whose = known[0] if known else NOBODY
+        code_hash = await reset_store.take_attempt(tx, whose, context.now())
     passwords = Passwords(context.runtime.settings)
     right = await passwords.matches(request.code, code_hash)
     if known is None or code_hash is None or not right:
@@ -143,7 +107,7 @@ async def confirm_reset(request: ConfirmReset, context: Context) -> Empty:
         user = await users.found(tx, user_id)
     text = await audit.alert_text(context, user.locale, CHANGED)
     async with context.transaction() as tx:
-        if not await security_store.use_code(tx, user_id, code_hash):
+        if not await reset_store.use_code(tx, user_id, code_hash):
             raise Unauthenticated(WRONG_CODE)
         await guesses.right(tx, guessed)
         await store.set_password_hash(tx, user_id, current, new)
@@ -153,18 +117,9 @@ async def confirm_reset(request: ConfirmReset, context: Context) -> Empty:
     return Empty()
 
 
-def _key_of(email: str) -> str:
-    """Return what an address is known by; what is no address is known by nobody."""
-    try:
-        return rules.normalised_email(email)[1]
-    except Invalid:
-        return ""
-
-
 async def _count_wrong(
     context: Context, guessed: guesses.Keys, user_id: str | None, ip: str
 ) -> None:
     async with context.transaction() as tx:
         locked = await guesses.wrong(tx, guessed)
-        if user_id is not None:
-            await audit.note(tx, user_id, "locked-out" if locked else "wrong-guess", ip=ip)
+        await audit.note(tx, user_id, "locked-out" if locked else "wrong-guess", ip=ip)

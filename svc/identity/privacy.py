@@ -21,13 +21,15 @@ from svc.identity.contract_privacy import (
     Erase,
     Export,
     ExportedLimit,
+    MoneyLeft,
     OwnData,
     UserErased,
 )
 from svc.identity.passwords import Passwords
 from svc.mesh.context import Context
-from svc.mesh.errors import Conflict, Forbidden
+from svc.mesh.errors import Conflict, Forbidden, NotFound
 from svc.mesh.types import Empty
+from svc.wallet import contract as wallet
 
 EVENTS_MAX = 1_000
 
@@ -59,10 +61,28 @@ async def export(request: OwnData, context: Context) -> Export:
     return found
 
 
-async def erase(request: Erase, context: Context) -> Empty:
-    """Close an account and forget everything personal; raises Forbidden, Conflict or LockedOut.
+async def _check_money(user_id: str, context: Context) -> None:
+    """Raise MoneyLeft unless nothing is owed, to either side; bonus money lapses with the account.
 
-    An exclusion must outlast the wish to forget it (UKGC LCCP 3.5.3), so it is waited for.
+    Bets that are open still come to their end, and the ledger keeps what they pay under the id.
+    """
+    try:
+        left = await context.call(wallet.BALANCE, wallet.BalanceOf(user_id=user_id))
+    except NotFound:
+        return  # no wallet was ever opened
+    if left.cash or left.held:
+        raise MoneyLeft(
+            "the wallet must be empty first",
+            currency=left.currency, cash=left.cash, held=left.held, debt=left.debt,
+        )  # fmt: skip
+
+
+async def erase(request: Erase, context: Context) -> Empty:
+    """Close an account and forget everything personal.
+
+    Raises Forbidden, MoneyLeft, Conflict or LockedOut, and Unavailable while the wallet does not
+    answer: nobody could ever get money out of an account that is forgotten. An exclusion must
+    outlast the wish to forget it (UKGC LCCP 3.5.3), so it is waited for.
     """
     user_id = request.user_id
     guessed = guesses.keys("user", user_id, request.ip)
@@ -73,6 +93,7 @@ async def erase(request: Erase, context: Context) -> Empty:
         async with context.transaction() as tx:
             await guesses.wrong(tx, guessed)
         raise Forbidden("the password is wrong")
+    await _check_money(user_id, context)
     async with context.transaction() as tx:
         user = await users.locked(tx, user_id)
         if rules.excluded(user.standing(), context.now()):

@@ -9,10 +9,22 @@ from babel.numbers import is_currency
 from email_validator import EmailNotValidError, validate_email
 from msgspec import Struct, structs
 
-from svc.identity.contract import SERVICES, PlayerLimit, Profile, SelfExcluded, UnderAge
+from svc.identity.contract import (
+    SERVICES,
+    LimitExceeded,
+    Period,
+    PlayerLimit,
+    Profile,
+    SelfExcluded,
+    UnderAge,
+)
 from svc.mesh.errors import Conflict, Forbidden, Invalid
 
 AGE_MIN = 18
+PERIODS: dict[Period, timedelta] = {
+    "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30),
+}  # fmt: skip
+"""Windows of players' own limits, rolling (UKGC RTS 12: 24 hours, 7 days, month)."""
 COOLING_OFF = timedelta(hours=24)
 """How long a raised limit waits (UKGC RTS 12: "cooling-off", 24 hours are typical)."""
 REFRESH_LIFETIME = timedelta(days=30)
@@ -62,6 +74,14 @@ def normalised_email(text: str) -> tuple[str, str]:
     return found.normalized, found.normalized.casefold()
 
 
+def key_of(email: str) -> str:
+    """Return what an address is known by; what is no address is known by nobody."""
+    try:
+        return normalised_email(email)[1]
+    except Invalid:
+        return ""
+
+
 def normalised_phone(text: str) -> str:
     """Return a number in E.164; raises Invalid when no such number can exist.
 
@@ -101,6 +121,21 @@ def change_limit(current: PlayerLimit | None, wanted: PlayerLimit, now: datetime
     since = now + COOLING_OFF
     raised = structs.replace(current, pending_amount=wanted.amount, pending_from=since)
     return LimitStep(limit=raised, holds=False, changed=True)
+
+
+def check_play(limit: PlayerLimit, staked: int, returned: int, amount: int) -> None:
+    """Hold a further stake against one limit; raises LimitExceeded. All in minor units.
+
+    A stake limit counts stakes, a loss limit stakes less what came back of them; all limits apply,
+    so the lowest wins.
+    """
+    used = staked - returned if limit.kind == "loss" else staked
+    left = max(limit.amount - used, 0)
+    if amount > left:
+        raise LimitExceeded(
+            f"your {limit.kind} limit per {limit.period} leaves {left}",
+            kind=limit.kind, limit=limit.amount, left=left, period=limit.period,
+        )  # fmt: skip
 
 
 def check_application(kyc_status: str) -> None:

@@ -16,15 +16,6 @@ class Factor(Struct, frozen=True, kw_only=True):
     last_step: int
 
 
-class Code(Struct, frozen=True, kw_only=True):
-    """A one-time code, hashed as slowly as a password."""
-
-    code_hash: str
-    created_at: datetime
-    expires_at: datetime
-    attempts_left: int
-
-
 async def locked_until(tx: Tx, keys: list[bytes]) -> datetime | None:
     """Return until when the next guess waits, or None."""
     found: datetime | None = await tx.fetchval(
@@ -64,58 +55,6 @@ async def forget_failures(tx: Tx, keys: list[bytes]) -> None:
 async def purge_failures(tx: Tx, stale_before: datetime) -> None:
     """Delete counts that nobody has added to since an instant."""
     await tx.execute("DELETE FROM wrong_guesses WHERE last_at < $1", stale_before)
-
-
-async def put_code(tx: Tx, user_id: str, code: Code) -> None:
-    """Store a one-time code in place of the one before."""
-    await tx.execute(
-        """
-        INSERT INTO one_time_codes
-            (user_id, purpose, code_hash, created_at, expires_at, attempts_left)
-        VALUES ($1, 'password-reset', $2, $3, $4, $5)
-        ON CONFLICT (user_id, purpose) DO UPDATE
-        SET code_hash = excluded.code_hash, created_at = excluded.created_at,
-            expires_at = excluded.expires_at, attempts_left = excluded.attempts_left
-        """,
-        user_id,
-        code.code_hash,
-        code.created_at,
-        code.expires_at,
-        code.attempts_left,
-    )
-
-
-async def code_made_since(tx: Tx, user_id: str, since: datetime) -> bool:
-    """Say whether a code was made after an instant."""
-    found = await tx.fetchval(
-        "SELECT true FROM one_time_codes WHERE user_id = $1 AND created_at > $2", user_id, since
-    )
-    return bool(found)
-
-
-async def take_attempt(tx: Tx, user_id: str, now: datetime) -> str | None:
-    """Use up one attempt at a code and return the code's hash, or None when there is none left."""
-    found: str | None = await tx.fetchval(
-        """
-        UPDATE one_time_codes SET attempts_left = attempts_left - 1
-        WHERE user_id = $1 AND purpose = 'password-reset' AND expires_at > $2
-          AND attempts_left > 0
-        RETURNING code_hash
-        """,
-        user_id,
-        now,
-    )
-    return found
-
-
-async def use_code(tx: Tx, user_id: str, code_hash: str) -> bool:
-    """Use a code up; False when somebody did before."""
-    found = await tx.fetchval(
-        "DELETE FROM one_time_codes WHERE user_id = $1 AND code_hash = $2 RETURNING true",
-        user_id,
-        code_hash,
-    )
-    return bool(found)
 
 
 async def put_factor(tx: Tx, user_id: str, secret: bytes, now: datetime) -> bool:
@@ -187,12 +126,12 @@ async def use_recovery_code(tx: Tx, user_id: str, code_hash: bytes) -> bool:
     return bool(found)
 
 
-async def add_event(tx: Tx, user_id: str, event: SecurityEvent) -> None:
-    """Write an entry of the audit log."""
+async def add_event(tx: Tx, user_id: str | None, event: SecurityEvent) -> None:
+    """Write an entry of the audit log; without a user the statement runs all the same."""
     await tx.execute(
         """
         INSERT INTO security_events (event_id, user_id, kind, at, actor_id, ip, device, detail)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        SELECT $1, $2::uuid, $3, $4, $5::uuid, $6, $7, $8 WHERE $2 IS NOT NULL
         """,
         event.event_id,
         user_id,

@@ -10,7 +10,11 @@ from svc.identity import (
     exclusions,
     guesses,
     password_changes,
+    play_store,
+    plays,
     privacy as own_data,
+    reset_store,
+    resets,
     rules,
     second_factor,
     security_store,
@@ -26,6 +30,7 @@ from svc.identity.contract import (
     ADMIN_USER,
     AUTHORIZE,
     CONTACT,
+    COUNT_STAKE,
     GET_USER,
     IDENTITY,
     KYC_CHANGED,
@@ -41,6 +46,7 @@ from svc.identity.contract import (
     SESSION_REVOKED,
     SET_KYC,
     SET_LIMITS,
+    STAKES_TOLD,
     TAKE_TIME_OUT,
     UPDATE_PROFILE,
     VERIFY_TOKEN,
@@ -80,6 +86,7 @@ from svc.mesh.types import Empty
 from svc.notification import contract as notification
 from svc.notification.contract import NotificationDelivered, NotificationFailed
 from svc.scheduler import contract as scheduler
+from svc.wallet import contract as wallet
 
 PURGE = "purge-sessions"
 PURGE_CRON = "0 40 3 * * *"
@@ -95,6 +102,8 @@ identity = Service(
         Hear(KYC_CHANGED, "drop the cached profile"),
         Hear(LIMIT_CHANGED, "drop the cached profile"),
         Hear(SELF_EXCLUDED, "drop the cached profile"),
+        Hear(privacy.RESET_ASKED, "send a code, where the address has an account"),
+        Hear(STAKES_TOLD, "count what players with limits staked and got back"),
         Hear(SESSION_REVOKED, "mark it for gateways, if that failed right after the commit"),
         Hear(
             notification.NOTIFICATION_DELIVERED,
@@ -108,6 +117,7 @@ identity = Service(
         ),
         Hear(scheduler.JOB_DUE, "purge old sessions", only=lambda data: data.service == "identity"),
     ),
+    calls=(wallet.BALANCE,),
     asks=(scheduler.JOB_REQUESTED, notification.NOTIFICATION_REQUESTED),
     database=True,
     cache=True,
@@ -251,11 +261,15 @@ async def confirm_exclusion(request: security.ConfirmExclusion, context: Context
     return Empty()
 
 
+identity.answers(COUNT_STAKE)(plays.count)
+identity.hears(STAKES_TOLD)(plays.told)
 identity.answers(security.LIST_SESSIONS)(sessions.shown)
 identity.answers(security.REVOKE_SESSION)(sessions.revoke_one)
 identity.answers(security.REVOKE_OTHERS)(sessions.revoke_others)
 identity.answers(security.CHANGE_PASSWORD)(password_changes.change)
-identity.answers(security.REQUEST_RESET)(password_changes.request_reset)
+identity.answers(security.REQUEST_RESET)(resets.request)
+identity.answers(privacy.ISSUE_CODE)(resets.issue)
+identity.hears(privacy.RESET_ASKED)(resets.asked)
 identity.answers(security.CONFIRM_RESET)(password_changes.confirm_reset)
 identity.answers(security.SET_UP_FACTOR)(second_factor.set_up)
 identity.answers(security.CONFIRM_FACTOR)(second_factor.confirm)
@@ -347,6 +361,8 @@ async def job_due(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context)
     deleted = await session_store.purge_sessions(tx, context.now() - KEPT_AFTER_END)
     await security_store.purge_failures(tx, guesses.stale(context.now()))
     context.log.info("sessions purged", sessions=deleted)
+    await reset_store.purge_requests(tx, context.now() - KEPT_AFTER_END)
+    await play_store.purge(tx, context.now() - plays.KEPT)
     await verification.expire(tx)
     # Keys whose last tokens have ended are published no longer.
     tx.after_commit(lambda: signing_keys.publish(context))

@@ -99,6 +99,32 @@ async def consume_spin(tx: Tx, request: ConsumeSpin, now: datetime) -> UsedSpin:
     return used
 
 
+async def forfeit(tx: Tx, player: Player, before: datetime, context: Context) -> None:
+    """End all money awards of a locked player that were given before a withdrawal.
+
+    With the bonus its winnings go, which are bonus money too; cash never does. The wallet takes
+    what is there, so more is named than may be left: what is still on its way is included.
+    """
+    given = await store.lock_money_awards(tx, player.user_id, before)
+    left = max(player.bonus_balance or 0, sum(each.amount for each in given))
+    for position, each in enumerate(given):
+        await store.close_award(tx, each.award_id, "forfeited", context.now())
+        await tx.publish(
+            BONUS_EXPIRED,
+            BonusExpired(
+                award_id=each.award_id,
+                user_id=each.user_id,
+                amount=left - sum(other.amount for other in given[1:])
+                if position == 0
+                else each.amount,
+                currency=each.currency,
+                transfer_id=context.new_id(),
+                forfeited=True,
+            ),
+            subject=each.user_id,
+        )
+
+
 async def expire(tx: Tx, context: Context) -> None:
     """End awards whose time is over; the wallet takes back what is left of bonus money.
 

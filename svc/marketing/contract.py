@@ -121,14 +121,18 @@ class BonusAwarded(EventData, frozen=True, kw_only=True):
     expires_at: datetime | None
 
 
-class BonusExpired(EventData, frozen=True, kw_only=True):
-    """A bonus ran out: the wallet takes back what is left of it, at most `amount`."""
+class BonusExpired(EventData, frozen=True, kw_only=True, omit_defaults=True):
+    """A bonus ran out: the wallet takes back what is left of it, at most `amount`.
+
+    `forfeited` by a withdrawal before it was played out: with its winnings, never with cash.
+    """
 
     award_id: Id
     user_id: Id
     amount: AmountOrZero
     currency: Currency
     transfer_id: Id
+    forfeited: bool = False
 
 
 class LoyaltyPointsEarned(EventData, frozen=True, kw_only=True):

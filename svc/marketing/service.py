@@ -48,6 +48,7 @@ marketing = Service(
         Hear(sportsbook.BET_SETTLED, "give the loyalty points of the stake"),
         Hear(sportsbook.BET_CANCELLED, "take loyalty points back"),
         Hear(payment.PAYMENT_SUCCESS, "award the bonus on the first deposit"),
+        Hear(payment.WITHDRAWAL_REQUESTED, "let bonuses that are not played out be forfeited"),
         Hear(casino.CASINO_PAYOUT_COMPLETE, "give the loyalty points of the stake"),
         Hear(wallet.BALANCE_CHANGED, "see when a bonus is credited and played out"),
         Hear(scheduler.JOB_DUE, "let bonuses expire", only=_is_ours),
@@ -214,10 +215,22 @@ async def award_deposit_bonus(
     if not deposit.first:
         return
     player = await store.lock_player(tx, deposit.user_id)
+    if player.withdrew_at is not None and event.time <= player.withdrew_at:
+        return  # the withdrawal that came after the deposit was heard first: nothing is left to win
     amount = rules.deposit_bonus(deposit.amount)
     await awards.award(
         tx, player, rules.DEPOSIT_BONUS, context, amount=amount, currency=deposit.currency
     )
+
+
+@marketing.hears(payment.WITHDRAWAL_REQUESTED)
+async def forfeit_bonuses(
+    event: CloudEvent[payment.WithdrawalRequested], tx: Tx, context: Context
+) -> None:
+    """End the bonuses that are not played out: who withdraws before gives them up."""
+    player = await store.lock_player(tx, event.data.user_id)
+    await store.note_withdrawal(tx, player.user_id, event.time)
+    await awards.forfeit(tx, player, event.time, context)
 
 
 @marketing.hears(casino.CASINO_PAYOUT_COMPLETE)

@@ -19,6 +19,7 @@ class Player(Struct, frozen=True, kw_only=True):
     bonus_balance: int | None
     points: int
     tier: str
+    withdrew_at: datetime | None
 
 
 class Award(Struct, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ async def lock_player(tx: Tx, user_id: str) -> Player:
         "INSERT INTO players (user_id) VALUES ($1) ON CONFLICT (user_id) DO NOTHING", user_id
     )
     row = await tx.fetchrow(
-        "SELECT user_id, locale, excluded_until, bonus_balance, points, tier"
+        "SELECT user_id, locale, excluded_until, bonus_balance, points, tier, withdrew_at"
         " FROM players WHERE user_id = $1 FOR UPDATE",
         user_id,
     )
@@ -63,7 +64,7 @@ async def lock_player(tx: Tx, user_id: str) -> Player:
 async def find_player(tx: Tx, user_id: str) -> Player | None:
     """Return a player without a lock, or None."""
     row = await tx.fetchrow(
-        "SELECT user_id, locale, excluded_until, bonus_balance, points, tier"
+        "SELECT user_id, locale, excluded_until, bonus_balance, points, tier, withdrew_at"
         " FROM players WHERE user_id = $1",
         user_id,
     )
@@ -78,6 +79,7 @@ def _player(row: Record) -> Player:
         bonus_balance=row["bonus_balance"],
         points=row["points"],
         tier=row["tier"],
+        withdrew_at=row["withdrew_at"],
     )
 
 
@@ -153,6 +155,27 @@ async def lock_expired(tx: Tx, now: datetime, limit: int) -> list[Award]:
         limit,
     )
     return [_award(row) for row in rows]
+
+
+async def lock_money_awards(tx: Tx, user_id: str, before: datetime) -> list[Award]:
+    """Return a player's active money awards that were given before an instant, oldest first."""
+    rows = await tx.fetch(
+        "SELECT award_id, user_id, campaign, kind, amount, currency, spins, status, transfer_id,"
+        " awarded_at, expires_at FROM awards WHERE user_id = $1 AND status = 'active'"
+        " AND kind = 'bonus' AND awarded_at <= $2 ORDER BY awarded_at, award_id FOR UPDATE",
+        user_id,
+        before,
+    )
+    return [_award(row) for row in rows]
+
+
+async def note_withdrawal(tx: Tx, user_id: str, at: datetime) -> None:
+    """Keep when a player last asked for a withdrawal."""
+    await tx.execute(
+        "UPDATE players SET withdrew_at = greatest(withdrew_at, $2) WHERE user_id = $1",
+        user_id,
+        at,
+    )
 
 
 def _award(row: Record) -> Award:

@@ -67,6 +67,11 @@ class EdgePolicy(Protocol):
         ...
 
 
+def _no_policy(_: str) -> EdgePolicy | None:
+    """Return what counts for a call as long as nobody knows any policy."""
+    return None
+
+
 class Edge:
     """One call of one caller: its metrics, its codec and its lane, looked up once."""
 
@@ -76,7 +81,7 @@ class Edge:
         self.decode = decoder(call.reply).decode
         self.stable = release_subject(call.subject, STABLE)
         self.lane = Lane(caller, call, self.tally) if call.batchable else None
-        self.policy: EdgePolicy | None = None if caller.rules is None else caller.rules(call)
+        self.policy = caller.rules(call.subject)
 
 
 class Caller:
@@ -91,7 +96,7 @@ class Caller:
         self.pending: dict[str, tuple[asyncio.Future[Message], float, str]] = {}
         self.counter = 0
         self.sweeper: asyncio.TimerHandle | None = None
-        self.rules: Callable[[Call[Any, Any]], EdgePolicy | None] | None = None
+        self.rules: Callable[[str], EdgePolicy | None] = _no_policy
 
     async def start(self) -> None:
         """Subscribe the inbox of this instance."""

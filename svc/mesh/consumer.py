@@ -1,41 +1,64 @@
 """The hearing side: durable pull consumers, an inbox, back-off, and a parking place for the rest.
 
-Consumers are created by deployment, not by services. A service pulls only as many events as it has
-free slots, works on events of one aggregate in order, and acknowledges after its commit. What
-cannot be worked on is parked in the dead-letter stream with its cause; nothing is lost silently.
+Consumers are created by deployment, not by services. A service pulls no more events than it can
+work on soon, works on events of one aggregate in order, and acknowledges after its commit. What
+waits at the same time shares a transaction (together.py) where its handlers are quick; where they
+wait for others, events are worked on side by side, each in a transaction of its own.
+What cannot be worked on is parked in the dead-letter stream with its cause; nothing is lost
+silently.
 """
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from svc.mesh import letters, metrics, rebuild
-from svc.mesh.clock import new_id
+from svc.mesh import rebuild
 from svc.mesh.context import Context
 from svc.mesh.contract import Lane
 from svc.mesh.database import Tx
+from svc.mesh.delivery import ACKS, Delivery
 from svc.mesh.desk import Desk
+from svc.mesh.endings import Endings
 from svc.mesh.envelope import CloudEvent
-from svc.mesh.errors import Invalid, Refused, TimedOut, Unavailable
+from svc.mesh.errors import Invalid
+from svc.mesh.together import QUARRELS, Batch, Shared, Spoilt
+from svc.mesh.waiting import Waiting
 from svc.mesh.wire import decoder
 
 if TYPE_CHECKING:
+    from svc.mesh.connection import Message
     from svc.mesh.runtime import Runtime
     from svc.mesh.service import Hear
 
 SLOTS = {Lane.HIGH: 32, Lane.MEDIUM: 16, Lane.LOW: 8}
-"""How many events of a stream one instance works on at once, by lane."""
-ATTEMPTS_MAX = 6
-"""After so many failed attempts an event is parked; an unavailable dependency does not count."""
-BACKOFF_S = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
+"""How many events of a stream one instance works on side by side, by lane."""
+ABREAST = {Lane.HIGH: 2, Lane.MEDIUM: 2, Lane.LOW: 1}
+"""How many batches of a stream, by lane: while one waits for its commit, another is at work."""
+WINDOW = 8
+"""So many events per slot are in hand at most, where they are worked on in batches."""
+BATCH_S = 0.02
+"""How long a batch may take: others want its rows and its place. Until then batches grow."""
+BATCH_MIN, BATCH_MAX = 8, 64
+SLOW_S = 0.05
+"""Batches that take longer no longer count against ABREAST."""
+OUTSIDE_S = 0.001
+"""Handlers that wait so long for others, and longer than for their transaction's statements, are
+worked on side by side."""
+APART_S = 30.0
+"""After two batches got in each other's way there is one at a time, for so long."""
 PULL_EXPIRES_S = 30
 AT_WORK_S = 3.0
-"""How often the server is told of events still in work; well below the consumers' ack_wait."""
+"""How often the server is told of events still in hand; well below the consumers' ack_wait."""
+
+
+def smoothed(before: float, measured: float) -> float:
+    """Return a figure that follows what is measured."""
+    return before * 0.8 + measured * 0.2
 
 
 class Consumer:
@@ -47,9 +70,20 @@ class Consumer:
         self.stream = stream
         self.durable = runtime.service.name
         self.hears = {hear.event.type: hear for hear in hears}
-        self.slots = SLOTS[runtime.service.lane_of(hears[0].event)]
-        self.tasks: dict[asyncio.Task[None], Msg] = {}
-        self.tails: dict[str, asyncio.Task[None]] = {}
+        lane = runtime.service.lane_of(hears[0].event)
+        self.slots = self.window = SLOTS[lane]
+        self.abreast = ABREAST[lane]
+        self.apart_until = 0.0
+        self.endings = Endings(runtime, stream)
+        self.held = self.endings.held
+        self.waiting = Waiting(self._works_alone)
+        self.tasks: dict[asyncio.Task[None], tuple[list[str], list[Delivery]]] = {}
+        """What is being worked on, and the keys lent for it."""
+        self.batches: dict[asyncio.Task[None], float] = {}
+        self.begins: asyncio.Handle | None = None
+        self.took_s: dict[str, tuple[float, float]] = {}
+        """What handlers take outside their transaction and in it, by type of event."""
+        self.room = BATCH_MIN
         self.asked = 0
         self.asked_until = 0.0
         self.wake = asyncio.Event()
@@ -61,7 +95,7 @@ class Consumer:
 
     async def start(self) -> None:
         """Subscribe the delivery inbox and begin to pull."""
-        self.subscription = await self.runtime.connection.subscribe(self.inbox, cb=self._delivered)
+        self.subscription = await self.runtime.connection.listen(self.inbox, self._delivered)
         self.puller = asyncio.create_task(self._pull())
         self.reporter = asyncio.create_task(self._report())
         if not self.runtime.consumers:
@@ -79,24 +113,31 @@ class Consumer:
         if self.subscription is not None:
             # What is on its way here is worked on: else it would come again only after ack_wait.
             await self.subscription.drain()
-        if self.tasks:
-            _, late = await asyncio.wait(self.tasks, timeout=grace_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        end = time.monotonic() + grace_s
+        while self.held and (left := end - time.monotonic()) > 0:
+            if self.tasks:
+                await asyncio.wait(self.tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)  # what ended lets the next begin
+        self.slots = 0
+        late, unfinished = list(self.tasks), list(self.held)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        for delivery in unfinished:
+            self.endings.tell(delivery, delivery.again)
         if self.reporter is not None:
             self.reporter.cancel()
             await asyncio.gather(self.reporter, return_exceptions=True)
 
     async def _pull(self) -> None:
-        """Keep exactly as many events asked for as there are free slots."""
+        """Keep as many events asked for as there is room for in hand."""
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self.durable}"
         while True:
             now = time.monotonic()
             if self.asked_until <= now:
                 self.asked = 0
-            free = self.slots - len(self.tasks) - self.asked
-            if free > 0 and (self.asked == 0 or free >= self.slots // 2):
+            free = self.window - len(self.held) - self.asked
+            if free > 0 and (self.asked == 0 or free >= self.window // 2):
                 request = {"batch": free, "expires": int(PULL_EXPIRES_S * 1e9)}
                 try:
                     await self.runtime.connection.publish(
@@ -114,34 +155,30 @@ class Consumer:
                 continue
 
     async def _report(self) -> None:
-        """Tell the server of events that take long, so that it gives them to nobody else."""
-        before: set[asyncio.Task[None]] = set()
+        """Tell the server of events long in hand, so that it gives them to nobody else."""
         while True:
             await asyncio.sleep(AT_WORK_S)
-            for message in [self.tasks[task] for task in before & self.tasks.keys()]:
-                try:
-                    await message.in_progress()
-                except NatsError as failure:
-                    self.runtime.log.warning("not reported as at work", cause=str(failure))
-            before = set(self.tasks)
+            before = time.monotonic() - AT_WORK_S
+            for delivery in [one for one in self.held if one.since <= before]:
+                self.endings.tell(delivery, delivery.at_work)
 
     def lost_connection(self) -> None:
         """Forget what was asked for: the server forgot it too. Called after a reconnect."""
         self.asked = 0
         self.wake.set()
 
-    async def _delivered(self, message: Msg) -> None:
-        if not message.reply.startswith("$JS.ACK."):
+    def _delivered(self, message: "Message") -> None:
+        if not message.reply.startswith(ACKS):
             self._told(message)
             return
         self.asked = max(self.asked - 1, 0)
-        key = self._key(message)
-        task = asyncio.create_task(self._in_order(message, self.tails.get(key)))
-        self.tails[key] = task
-        self.tasks[task] = message
-        task.add_done_callback(lambda done: self._finished(key, done))
+        delivery = Delivery(self.runtime.connection, message)
+        self.held[delivery] = None
+        if self.waiting.add(delivery):
+            # What arrives in one turn of the event loop is worked on together.
+            self._begin_soon()
 
-    def _told(self, message: Msg) -> None:
+    def _told(self, message: "Message") -> None:
         """React to a status of the server: a pull that ended, or a consumer that is not there."""
         status = (message.headers or {}).get("Status", "")
         if status in {"404", "408", "409", "503"}:
@@ -151,48 +188,103 @@ class Consumer:
                 self.asked, self.asked_until = self.slots, time.monotonic() + 0.5
             self.wake.set()
 
-    def _key(self, message: Msg) -> str:
-        try:
-            return decoder(Aggregate).decode(message.data).subject
-        except msgspec.DecodeError:
-            return ""
+    def _begin_soon(self, delay_s: float = 0.0) -> None:
+        if self.begins is None:
+            self.begins = asyncio.get_running_loop().call_later(delay_s, self._begin)
 
-    def _finished(self, key: str, task: asyncio.Task[None]) -> None:
-        del self.tasks[task]
-        if self.tails.get(key) is task:
-            del self.tails[key]
+    def _begin(self) -> None:
+        """Begin as much of what waits as there is room for."""
+        self.begins = None
+        waiting = self.waiting
+        while waiting and len(self.tasks) < self.slots:
+            if (delivery := waiting.next_alone()) is not None:
+                self._start(self._alone(delivery), [delivery.key], [delivery])
+                continue
+            now = time.monotonic()
+            at_once = 1 if now < self.apart_until else self.abreast
+            if sum(now - began < SLOW_S for began in self.batches.values()) >= at_once:
+                self._begin_soon(SLOW_S)  # sooner, when one of them ends
+                return
+            batch, keys = waiting.next_together(self.room)
+            self.batches[self._start(self._together(batch), keys, list(batch))] = now
+
+    def _works_alone(self, delivery: Delivery) -> bool:
+        """Say whether an event's handler is not known yet, or known to wait for others."""
+        if delivery.alone:
+            return True
+        took = self.took_s.get(delivery.kind)
+        if took is None:
+            return delivery.kind in self.hears
+        outside, inside = took
+        return outside >= OUTSIDE_S and outside > inside
+
+    def _start(
+        self, work: Coroutine[Any, Any, None], keys: list[str], deliveries: list[Delivery]
+    ) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self.tasks[task] = keys, deliveries
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self.batches.pop(task, None)
+        keys, deliveries = self.tasks.pop(task)
+        self.waiting.give_back(keys)
+        if task.cancelled() or task.exception() is not None:
+            # A fault of ours, or no time any more: these will come again.
+            for delivery in deliveries:
+                self.endings.forget(delivery)
+            if not task.cancelled():
+                self.runtime.log.error("the work on events failed", exc_info=task.exception())
         self.wake.set()
+        if self.begins is not None:
+            self.begins.cancel()
+            self.begins = None
+        self._begin()
 
-    async def _in_order(self, message: Msg, previous: asyncio.Task[None] | None) -> None:
-        if previous is not None:
-            await asyncio.wait([previous])
-        metadata = message.metadata
-        attempts = metadata.num_delivered
+    async def _together(self, deliveries: list[Delivery]) -> None:
+        """Work on events in one transaction, or one by one where that does not work."""
+        if len(deliveries) == 1:
+            await self._alone(deliveries[0])
+            return
+        batch = Batch(self, deliveries)
+        began = time.perf_counter()
         try:
-            outcome = await self._work(message)
-        except (Unavailable, TimeoutError, NatsError) as failure:
-            await self._later(message, attempts, failure)
-            outcome = "unavailable"
-        except Refused as failure:
-            await self._park(message, attempts, failure)
-            outcome = "parked"
-        except Exception as failure:
-            self.runtime.log.exception(
-                "event handler failed", subject=message.subject, attempt=attempts
-            )
-            if attempts >= ATTEMPTS_MAX:
-                await self._park(message, attempts, failure)
-                outcome = "parked"
-            else:
-                await self._later(message, attempts, failure)
-                outcome = "failed"
-        metrics.CONSUMED.labels(self.durable, message.subject, outcome).inc()
+            await batch.work()
+        except Spoilt as spoilt:
+            await self.endings.failed(spoilt.delivery, spoilt.failure)
+            deliveries.remove(spoilt.delivery)
+        except Exception as failure:  # noqa: BLE001  # alone, each event meets its own failure
+            cause = failure.__cause__ or failure
+            if isinstance(cause, QUARRELS):
+                self.apart_until = time.monotonic() + APART_S
+            self.runtime.log.info("a batch is worked on one by one", cause=repr(cause))
+        else:
+            for delivery, outcome, event in batch.outcomes:
+                self.endings.done(delivery, outcome, event)
+            self.waiting.put_back(batch.rest)
+            self._grow(time.perf_counter() - began)
+            return
+        for delivery in deliveries:
+            delivery.alone = True
+        self.waiting.put_back(deliveries)
 
-    async def _work(self, message: Msg) -> str:
-        """Bring one delivered event to its effect; returns the outcome for the metrics."""
-        outcome = await self.bring(message.data, message.metadata.sequence.stream)
-        await message.ack()
-        return outcome
+    def _grow(self, took_s: float) -> None:
+        """Let the next batches be larger after a quick one, and smaller after a slow one."""
+        self.window = self.slots * WINDOW
+        if took_s < BATCH_S:
+            self.room = min(self.room * 2, BATCH_MAX)
+        elif took_s > 2 * BATCH_S:
+            self.room = max(self.room // 2, BATCH_MIN)
+
+    async def _alone(self, delivery: Delivery) -> None:
+        try:
+            outcome = await self.bring(delivery.data, delivery.sequence)
+        except Exception as failure:  # noqa: BLE001  # whatever it is, it is this event's failure
+            await self.endings.failed(delivery, failure)
+        else:
+            self.endings.done(delivery, outcome)
+        self.window = self.slots
 
     async def bring(self, body: bytes, sequence: int) -> str:
         """Bring an event, delivered or replayed, to its effect.
@@ -213,18 +305,33 @@ class Consumer:
             raise Invalid(f"not a {envelope.type}: {failure}") from failure
         if hear.only is not None and not hear.only(event.data):
             return "ignored"
-        context = Context(
+        outcome = await self._effect(event, self.context_of(event), sequence)
+        if outcome == "ok":
+            self.endings.observe(event)
+        return outcome
+
+    def context_of(self, event: CloudEvent[Any]) -> Context:
+        """Return the context of the work on an event."""
+        return Context(
             self.runtime,
             caller=event.publisher,
             correlation_id=event.correlationid,
             causation_id=event.id,
             traceparent=event.traceparent,
         )
-        outcome = await self._effect(event, context, sequence)
-        if outcome == "ok":
-            delay = (context.now() - event.time).total_seconds()
-            metrics.CONSUME_SECONDS.labels(self.durable, event.type).observe(max(delay, 0))
-        return outcome
+
+    async def handle(self, event: CloudEvent[Any], tx: Shared, context: Context) -> None:
+        """Let the handler work, and learn how long it waits for anything but its database."""
+        began = time.perf_counter()
+        await self.runtime.service.event_handlers[event.type](event, tx, context)
+        inside = tx.database_s
+        outside = time.perf_counter() - began - inside
+        before = self.took_s.get(event.type) or (outside, inside)
+        self.took_s[event.type] = smoothed(before[0], outside), smoothed(before[1], inside)
+
+    async def share(self, event: CloudEvent[Any], tx: Shared, context: Context) -> None:
+        """Let the handler work in a transaction that it shares with others."""
+        await self.handle(event, tx, context)
 
     async def _effect(self, event: CloudEvent[Any], context: Context, sequence: int) -> str:
         service = self.runtime.service
@@ -245,11 +352,13 @@ class Consumer:
             if rebuild.can_be_rebuilt(service.name):
                 again = await rebuild.range_of(tx, self.stream, sequence)
                 if again is not None:
-                    return await self._tell_again(event, tx, context, again)
-            await service.event_handlers[event.type](event, tx, context)
+                    return await self.tell_again(event, tx, context, again)
+            mine = Shared(tx.connection, context)
+            await self.handle(event, mine, context)
+            tx.pending_events, tx.after = mine.pending_events, mine.after
         return "ok"
 
-    async def _tell_again(
+    async def tell_again(
         self, event: CloudEvent[Any], tx: Tx, context: Context, again: rebuild.Range
     ) -> str:
         """Bring an event to its effect for a rebuild, without any effect outside."""
@@ -259,52 +368,3 @@ class Consumer:
         handler = self.runtime.service.event_handlers[event.type]
         await handler(event, rebuild.SilentTx(tx.connection, quiet), quiet)
         return "told again"
-
-    async def _later(self, message: Msg, attempts: int, failure: BaseException) -> None:
-        delay = BACKOFF_S[min(attempts, len(BACKOFF_S)) - 1]
-        self.runtime.log.info(
-            "event comes again",
-            subject=message.subject,
-            attempt=attempts,
-            delay_s=delay,
-            cause=f"{type(failure).__name__}: {failure}",
-        )
-        try:
-            await message.nak(delay=delay)
-        except NatsError as lost:
-            # Without the nak the server delivers it again after ack_wait: later, but not lost.
-            self.runtime.log.warning("nak not sent", cause=str(lost))
-
-    async def _park(self, message: Msg, attempts: int, failure: BaseException) -> None:
-        """Move an event to the dead-letter stream; only then is it done here."""
-        sequence = message.metadata.sequence.stream
-        headers = letters.parked_headers(
-            self.durable,
-            self.stream,
-            sequence,
-            subject=message.subject,
-            attempts=attempts,
-            failure=failure,
-        )
-        name = letters.letter_id(self.durable, self.stream, sequence)
-        try:
-            await self.runtime.publish_now(
-                f"{letters.ROOT}.{name}", message.data, new_id(), headers
-            )
-        except (NatsError, TimedOut, Unavailable, TimeoutError) as lost:
-            self.runtime.log.warning("could not park an event", cause=str(lost))
-            await self._later(message, attempts, lost)
-            return
-        await message.term()
-        self.runtime.log.error(
-            "event parked",
-            subject=message.subject,
-            sequence=sequence,
-            cause=f"{type(failure).__name__}: {failure}",
-        )
-
-
-class Aggregate(msgspec.Struct):
-    """The part of an envelope that decides the order."""
-
-    subject: str = ""

@@ -71,8 +71,9 @@ class Context:
 
     @property
     def log(self) -> Any:
-        """Return a structured logger that carries the correlation id."""
-        return self.runtime.log.bind(correlation_id=self.correlation_id)
+        """Return a structured logger that carries the correlation id, and the trace's if any."""
+        log = self.runtime.log.bind(correlation_id=self.correlation_id)
+        return log.bind(trace_id=self.traceparent[3:35]) if self.traceparent else log
 
     @property
     def cache(self) -> Cache:

@@ -5,6 +5,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from svc.mesh.clock import new_id
+from svc.mesh.observed import MINUTE, Report
 
 if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
@@ -21,7 +23,7 @@ TYPE_ROOT = "io.nats.micro.v1."
 
 
 class Discovery:
-    """Answers `$SRV.PING|INFO|STATS` for one service instance."""
+    """Answers `$SRV.PING|INFO|STATS`, and `$SRV.EDGES`, for one service instance."""
 
     def __init__(self, runtime: "Runtime", metadata: dict[str, str]) -> None:
         """Prepare; `metadata` travels in every answer (such as where its HTTP is)."""
@@ -36,9 +38,10 @@ class Discovery:
             await self.runtime.connection.subscribe(subject, cb=self._asked)
 
     async def _asked(self, message: Msg) -> None:
-        answer = {"PING": self.ping, "INFO": self.info, "STATS": self.stats}.get(
-            message.subject.split(".")[1]
-        )
+        verbs: dict[str, Callable[[], Any]] = {
+            "PING": self.ping, "INFO": self.info, "STATS": self.stats, "EDGES": self.edges,
+        }  # fmt: skip
+        answer = verbs.get(message.subject.split(".")[1])
         if answer is not None and message.reply:
             await self.runtime.connection.publish(message.reply, msgspec.json.encode(answer()))
 
@@ -74,6 +77,10 @@ class Discovery:
                 for endpoint in self.runtime.endpoints
             ],
         }
+
+    def edges(self) -> Report:
+        """Return who called and told whom what in the last minute; beyond ADR-32, for the mesh."""
+        return MINUTE.report(self.runtime)
 
     def stats(self) -> dict[str, Any]:
         """Return what each endpoint did since the start."""

@@ -26,6 +26,7 @@ from svc.mesh.wire import (
     LATE,
     Sender,
     Sent,
+    caller_of,
     decoder,
     encode,
     error_reply,
@@ -121,7 +122,8 @@ class Endpoint:
             self.queue.append(message)
         else:
             self.stats.shed += 1
-            self.refuse(message, Overloaded("the endpoint's queue is full; nothing was done"))
+            full = Overloaded("the endpoint's queue is full; nothing was done")
+            self.refuse(message, full, caller_of(message.reply))
 
     def _taken(self) -> None:
         self.busy += 1

@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Litestar, Response, get
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from svc.mesh.observed import STANDING
 from svc.mesh.runtime import Runtime
 
 
@@ -30,8 +31,9 @@ def health_routes(runtime: Runtime) -> list[Any]:
         }
         return Response(body, status_code=200 if ready else 503)
 
-    @get("/metrics", include_in_schema=False, sync_to_thread=False)
-    def metrics() -> Response[bytes]:
+    @get("/metrics", include_in_schema=False)
+    async def metrics() -> Response[bytes]:
+        await STANDING.refresh()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return [healthz, readyz, metrics]

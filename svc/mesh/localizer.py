@@ -24,6 +24,7 @@ from prometheus_client import Counter
 
 from svc.mesh import tls
 from svc.mesh.errors import Unavailable
+from svc.mesh.outgoing import CountedClient
 from svc.mesh.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ class Localizer:
         self.locks: dict[tuple[str, str], asyncio.Lock] = {}
         self.pause_until = 0.0
         self.warming: asyncio.Task[None] | None = None
-        self.client = httpx.AsyncClient(
+        self.client = CountedClient(
+            service,
+            SERVICE,
             timeout=TIMEOUT_S,
             headers={"user-agent": f"betmesh-{service}", "accept": "application/json"},
             verify=tls.http_context(Settings()),

@@ -59,6 +59,10 @@ CALLS: dict[tuple[str, ...], Tally] = {}
 """Calls made, by (caller, callee, verb)."""
 SERVED: dict[tuple[str, ...], Tally] = {}
 """Calls answered, by (service, verb, caller)."""
+EVENTS: dict[tuple[str, ...], Tally] = {}
+"""Events worked on, by (publisher, service, type)."""
+REQUESTS: dict[tuple[str, ...], Tally] = {}
+"""HTTP requests made, by (caller, callee, `http`)."""
 
 
 def tally(kept: dict[tuple[str, ...], Tally], *labels: str) -> Tally:
@@ -77,6 +81,8 @@ class Tallies(Collector):
         edge = ("caller", "callee", "verb")
         yield _outcomes("mesh_calls", "Calls made, by outcome", edge, CALLS)
         yield _seconds("mesh_call_seconds", "Time from call to answer", edge, CALLS)
+        yield _outcomes("mesh_requests", "HTTP requests made, by outcome", edge, REQUESTS)
+        yield _seconds("mesh_request_seconds", "Time from request to answer", edge, REQUESTS)
         served = ("service", "verb", "caller")
         yield _outcomes("mesh_served", "Calls answered, by outcome", served, SERVED)
 

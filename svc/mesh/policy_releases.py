@@ -3,8 +3,12 @@
 An instance that is told no release is stable: it answers the plain subject of each call,
 `rpc.<service>.<version>.<verb>`, and `release.<service>.<version>.stable.<verb>`. One that is told
 a release (`WALLET_RELEASE=blue`) answers only `release.wallet.<version>.blue.<verb>`, where the
-broker's mapping sends a canary's share and callers send what a shadow shall see. A call that finds
-nobody there goes to the stable instances (svc/mesh/caller.py).
+broker's mapping sends a canary's share. A call that finds nobody there goes to the stable instances
+(svc/mesh/caller.py).
+
+The release `shadow` sees copies of calls and takes part in nothing: it is another user of the
+broker, who may publish nothing, it hears no events, publishes none of its outbox, and has a
+database of its own (`WALLET_SHADOW_DATABASE_URL`).
 """
 
 import re
@@ -13,6 +17,8 @@ from collections.abc import Mapping
 from svc.mesh.errors import DeclarationError
 
 STABLE = "stable"
+SHADOW = "shadow"
+"""The release that only sees copies, and its user of the broker."""
 LABEL = r"[a-z0-9][a-z0-9-]{0,30}"
 """The form of a release's name: one token of a subject."""
 CALL_TOKENS = 4

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator
 import uvicorn
 import uvloop
 
-from svc.mesh import log, tls
+from svc.mesh import log, tls, tracing
 from svc.mesh.errors import DeclarationError, Refused, Unavailable
 from svc.mesh.http import application
 from svc.mesh.patience import PatientForAWhile
@@ -114,7 +114,7 @@ class Process:
         scheme = "https" if pair else "http"
         runtime.metadata["http"] = f"{scheme}://{host}:{listener.getsockname()[1]}"
         config = uvicorn.Config(
-            application(runtime),
+            runtime.parts.door(runtime.service.name, application(runtime)),
             loop="none",
             http=PatientForAWhile,
             ws="websockets-sansio",
@@ -244,11 +244,14 @@ def main(names: list[str], load: Loader) -> int:
     settings = Settings()
     log.configure(settings.get("LOG_LEVEL", "info"))
     try:
+        tracing.begin()
         services = [load(name) for name in names]
         kept = uvloop.run(serve(services, settings))
     except EXPECTED as failure:
         print(f"{' '.join(names)}: {failure}", file=sys.stderr)
         return 1
+    finally:
+        tracing.end()
     if kept is not None:
         os.environ[LISTENERS] = ",".join(f"{name}={number}" for name, number in kept.items())
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # ourselves

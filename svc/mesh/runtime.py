@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from nats.errors import Error as NatsError, SlowConsumerError
 
-from svc.mesh import log, metrics, tls
+from svc.mesh import log, metrics, tls, tracing
 from svc.mesh.cache import Cache
-from svc.mesh.caller import Caller
 from svc.mesh.clock import Clock, SystemClock, new_id
 from svc.mesh.connection import Connection, Message
 from svc.mesh.consumer import Consumer
@@ -21,8 +20,10 @@ from svc.mesh.endpoint import Endpoint
 from svc.mesh.errors import Unavailable
 from svc.mesh.ingest import Ingest
 from svc.mesh.localizer import Localizer
+from svc.mesh.observed import STANDING
 from svc.mesh.outbox import Relay
-from svc.mesh.policy_releases import STABLE, release_of
+from svc.mesh.policy import Policies
+from svc.mesh.policy_releases import SHADOW, STABLE, release_of
 from svc.mesh.service import Service
 from svc.mesh.settings import Settings
 from svc.mesh.wire import decoder
@@ -47,6 +48,7 @@ class Runtime:
         self.clock: Clock = clock or SystemClock()
         self.instance = new_id().replace("-", "")
         self.release = release_of(self.settings, service.name)
+        self.shadow = self.release == SHADOW
         self.log = log.logger(service.name, self.instance[-8:])
         self.callable_subjects = service.may_call()
         self.publishable = service.may_publish()
@@ -58,7 +60,9 @@ class Runtime:
         if self.release != STABLE:
             self.metadata["release"] = self.release
         self.connection = Connection()
-        self.caller = Caller(self.connection, service.name, self.instance)
+        self.parts = tracing.parts()
+        self.caller = self.parts.caller(self.connection, service.name, self.instance)
+        self.policies = Policies(self.caller, self.clock, self.log)
         self.ingest = Ingest(self.connection, service.name, self.instance)
         self.localizer = Localizer(service.name, self.find_http)
         self.relay: Relay | None = None
@@ -79,10 +83,13 @@ class Runtime:
         began = time.perf_counter()
         await self._connect()
         if self.service.database:
-            self.relay = Relay(self)
-            url = self.settings[f"{self.service.name.upper()}_DATABASE_URL"]
-            self.database = await Database.connect(url, self.service.name, self.relay.committed)
-            await self.relay.start()
+            self.relay = self.parts.relay(self)
+            own = "_SHADOW" if self.shadow else ""
+            url = self.settings[f"{self.service.name.upper()}{own}_DATABASE_URL"]
+            connect = self.parts.database.connect
+            self.database = await connect(url, self.service.name, self.relay.committed)
+            if not self.shadow:
+                await self.relay.start()
         if self.service.redis:
             from redis.asyncio import Redis  # two services in twelve pay for it
 
@@ -90,33 +97,39 @@ class Runtime:
         for hook in self.service.start_hooks:
             await hook(self.context())
         for call, handler in self.service.call_handlers.values():
-            endpoint = Endpoint(self, call, handler)
+            endpoint = self.parts.endpoint(self, call, handler)
             await endpoint.start()
             self.endpoints.append(endpoint)
         for stream, hears in self._by_stream().items():
-            consumer = Consumer(self, stream, hears)
+            consumer = self.parts.consumer(self, stream, hears)
             await consumer.start()
             self.consumers.append(consumer)
+        STANDING.watch(self)
         await Discovery(self, self.metadata).start()
         await self.connection.flush()
         self.ready = True
         self.started_s = time.perf_counter() - began
         self.log.info("ready", seconds=round(self.started_s, 3))
-        if self.service.localizes:
+        if self.service.localizes and not self.shadow:
             self.warming = asyncio.create_task(self.localizer.warm(self.service.localizes))
 
     def _by_stream(self) -> dict[str, list[Any]]:
         streams: dict[str, list[Any]] = {}
+        if self.shadow:
+            return streams  # what it took would be missing elsewhere
         for hear in self.service.hears_events:
             streams.setdefault(hear.event.stream, []).append(hear)
         return streams
 
     async def _connect(self) -> None:
         name = self.service.name
+        user = SHADOW if self.shadow else name
         gauge = metrics.CONNECTED.labels(name)
 
         async def connected() -> None:
             gauge.set(1)
+            if not self.shadow:
+                self.policies.watch(self.jetstream)
             for consumer in self.consumers:
                 consumer.lost_connection()
 
@@ -127,8 +140,8 @@ class Runtime:
             await self.connection.connect(
                 self.settings["NATS_URL"],
                 name=f"{name}-{self.instance[-8:]}",
-                nkeys_seed_str=self.settings.nkey_seed(name),
-                inbox_prefix=f"_INBOX.{name}",
+                nkeys_seed_str=self.settings.nkey_seed(user),
+                inbox_prefix=f"_INBOX.{user}",
                 tls=tls.nats_context(self.settings),
                 error_cb=self._broker_error,
                 disconnected_cb=disconnected,
@@ -141,7 +154,10 @@ class Runtime:
         except (OSError, NatsError) as failure:
             raise Unavailable(f"{name} cannot reach NATS: {failure or type(failure)}") from failure
         gauge.set(1)
+        if self.shadow:
+            return  # it may ask nobody
         await self.caller.start()
+        self.policies.watch(self.jetstream)
         await self.ingest.start()
 
     async def _broker_error(self, failure: Exception) -> None:
@@ -159,6 +175,7 @@ class Runtime:
 
         Stopping what is stopped does nothing.
         """
+        STANDING.forget(self)
         if self.connection.is_closed:
             return
         self.ready = False
@@ -171,6 +188,7 @@ class Runtime:
         if self.relay is not None:
             await self.relay.drain()
         await self.localizer.close()
+        await self.policies.stop()
         if self.database is not None:
             await self.database.close()
         if self._redis is not None:

@@ -189,6 +189,36 @@ def withdrawal_failed(failed: payment.WithdrawalFailed) -> Notice:
     )
 
 
+def payment_disputed(disputed: payment.PaymentDisputed) -> Notice:
+    """Tell that a bank took a deposit back, and what that stops until it is decided."""
+    return Notice(
+        user_id=disputed.user_id,
+        template="payment_disputed",
+        channels=WITH_EMAIL,
+        arguments={"amount": _money(disputed.amount, disputed.currency)},
+    )
+
+
+def dispute_closed(closed: payment.DisputeClosed) -> Notice:
+    """Tell how a dispute was decided."""
+    return Notice(
+        user_id=closed.user_id,
+        template="dispute_won" if closed.won else "dispute_lost",
+        channels=WITH_EMAIL,
+        arguments={"amount": _money(closed.returned, closed.currency)},
+    )
+
+
+def refund_returned(returned: payment.RefundReturned) -> Notice:
+    """Tell that a refund could not be paid out and is in the wallet again."""
+    return Notice(
+        user_id=returned.user_id,
+        template="refund_returned",
+        channels=WITH_EMAIL,
+        arguments={"amount": _money(returned.amount, returned.currency)},
+    )
+
+
 def bonus_awarded(award: marketing.BonusAwarded) -> Notice:
     """Tell of an award: money or spin chances."""
     if award.kind == "free_spins":
@@ -205,10 +235,10 @@ def bonus_awarded(award: marketing.BonusAwarded) -> Notice:
 
 
 def bonus_expired(expired: marketing.BonusExpired) -> Notice:
-    """Tell that a bonus ran out."""
+    """Tell that a bonus ran out, or was given up by a withdrawal."""
     return Notice(
         user_id=expired.user_id,
-        template="bonus_expired",
+        template="bonus_forfeited" if expired.forfeited else "bonus_expired",
         arguments={"amount": _money(expired.amount, expired.currency)},
     )
 
@@ -274,6 +304,9 @@ NOTICES: dict[str, Callable[[Any], Notice | None]] = {
     payment.PAYMENT_SUCCESS.type: deposited,
     payment.PAYMENT_FAILED.type: deposit_failed,
     payment.PAYMENT_REFUNDED.type: deposit_refunded,
+    payment.PAYMENT_DISPUTED.type: payment_disputed,
+    payment.DISPUTE_CLOSED.type: dispute_closed,
+    payment.REFUND_RETURNED.type: refund_returned,
     payment.WITHDRAWAL_REQUESTED.type: withdrawal_requested,
     payment.WITHDRAWAL_PAID.type: withdrawal_paid,
     payment.WITHDRAWAL_FAILED.type: withdrawal_failed,

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from svc.mesh.errors import Unavailable
+from svc.mesh.outgoing import CountedClient
 
 AnswerT = TypeVar("AnswerT", bound=Struct)
 
@@ -49,7 +50,9 @@ class Provider:
         base_url = settings["SMS_PROVIDER_URL"].rstrip("/")
         # The authorities are loaded only where there is TLS to check: loopback has none.
         secure = base_url.startswith("https:")
-        self.client = httpx.AsyncClient(
+        self.client = CountedClient(
+            "notification",
+            "SMSProvider",
             base_url=base_url,
             timeout=TIMEOUT_S,
             verify=True if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),

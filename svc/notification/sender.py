@@ -30,6 +30,9 @@ LEASE = timedelta(seconds=15)
 ATTEMPT_S = 12.0
 IDLE_S = 60.0
 NAMESPACE = "notification"
+CODE_OF = "code_of"
+"""The argument that refers to a one-time code."""
+HIDDEN = "••••••••"
 
 
 class Sender:
@@ -106,13 +109,14 @@ class Sender:
         if f"{message.template}.text" not in bundle.messages:
             raise Rejected(f"there is no text for the template {message.template}")
         arguments = {name: argument.value() for name, argument in message.arguments.items()}
-        title, body = [
-            await context.localizer.text(
-                locale, NAMESPACE, f"{message.template}.{part}", **arguments
-            )
-            for part in ("title", "text")
-        ]
-        provider_id = await self._hand_over(message, recipient, title, body)
+        title, body = await _words(context, message, locale, arguments)
+        said = body
+        if CODE_OF in arguments:
+            # The code is made now, and said in the SMS alone: what is kept does not show it.
+            code = await _code(context, message, str(arguments[CODE_OF]))
+            _, said = await _words(context, message, locale, {**arguments, "code": code})
+            _, body = await _words(context, message, locale, {**arguments, "code": HIDDEN})
+        provider_id = await self._hand_over(message, recipient, title, said)
         async with context.transaction() as tx:
             if provider_id is not None:
                 await messages_store.lock_provider_id(tx, provider_id)
@@ -154,6 +158,23 @@ class Sender:
         async with context.transaction() as tx:
             at = now + rules.pause(message.attempts)
             await messages_store.set_later(tx, message.message_id, at, reason)
+
+
+async def _words(
+    context: Context, message: Outgoing, locale: str, arguments: dict[str, object]
+) -> tuple[str, str]:
+    """Return title and text of a message in a language."""
+    title, text = [
+        await context.localizer.text(locale, NAMESPACE, f"{message.template}.{part}", **arguments)
+        for part in ("title", "text")
+    ]
+    return title, text
+
+
+async def _code(context: Context, message: Outgoing, code_id: str) -> str:
+    """Return the code that a message is to say; raises NotFound once it is too old."""
+    wanted = identity.IssueCode(user_id=message.user_id, code_id=code_id)
+    return (await context.call(identity.ISSUE_CODE, wanted)).code
 
 
 async def _recipient(context: Context, message: Outgoing) -> Recipient:

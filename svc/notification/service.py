@@ -67,7 +67,7 @@ def _hear(event: Event[Struct]) -> Hear[Struct]:
 notification = Service(
     NOTIFICATION,
     hears=tuple(_hear(event) for event in EVENTS),
-    calls=(identity.AUTHORIZE, identity.CONTACT),
+    calls=(identity.AUTHORIZE, identity.CONTACT, identity.ISSUE_CODE),
     asks=(scheduler.JOB_REQUESTED,),
     database=True,
     cache=True,

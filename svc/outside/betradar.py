@@ -16,8 +16,16 @@ from svc.outside.feed import ALIVE_S, PORT, PRODUCTS, Feed, FeedFaults, Settings
 from svc.outside.match import Plan
 from svc.outside.server import HttpRequest, Rejected, application as build, as_json, run
 
-CODES = {400: "BAD_REQUEST", 403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+CODES = {
+    400: "BAD_REQUEST",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    429: "TOO_MANY_REQUESTS",
+}
 MINUTE_MS = 60_000
+DAY_MS = 86_400_000
+STATEFUL_DAYS = 30
 
 Known = NamedDependency[Feed]
 
@@ -91,6 +99,7 @@ async def recover_odds(
     request_id: FromQuery[int | None] = None,
 ) -> Response[bytes]:
     _authorise(provider, request)
+    provider.count_event_recovery()
     number = _product(product)
     odds = provider.memory.odds(number, event_id, provider.now_ms())
     return _recover(provider, number, request_id, odds)
@@ -105,8 +114,11 @@ async def recover_stateful(
     request_id: FromQuery[int | None] = None,
 ) -> Response[bytes]:
     _authorise(provider, request)
+    provider.count_event_recovery()
     number = _product(product)
-    return _recover(provider, number, request_id, provider.memory.stateful(number, event_id, 0))
+    oldest_ms = provider.now_ms() - STATEFUL_DAYS * DAY_MS
+    messages = provider.memory.stateful(number, event_id, oldest_ms)
+    return _recover(provider, number, request_id, messages)
 
 
 @get("/v1/sports/{language:str}/sport_events/{event_id:str}/fixture.xml")
@@ -135,6 +147,22 @@ async def get_descriptions(
     found = descriptions.document(name.removesuffix(".xml"), language)
     if found is None:
         raise Rejected(404, f"There are no descriptions {name} in {language}.")
+    return _as_xml(found)
+
+
+@get("/v1/sports/{language:str}/{kind:str}/{person:str}/profile.xml")
+async def get_profile(
+    request: HttpRequest,
+    provider: Known,
+    language: FromPath[str],
+    kind: FromPath[str],
+    person: FromPath[str],
+) -> Response[bytes]:
+    """Give the profile of a player or a competitor, with the name in a language."""
+    _authorise(provider, request)
+    found = descriptions.profile(kind, person, language)
+    if found is None:
+        raise Rejected(404, f"There is no profile of {person} in {language}.")
     return _as_xml(found)
 
 
@@ -210,6 +238,7 @@ def application(told: Settings) -> Litestar:
         get_fixture,
         get_producers,
         get_descriptions,
+        get_profile,
         play_match,
         get_match,
         continue_match,

@@ -36,6 +36,13 @@ MARKETS: Mapping[str, tuple[str, Words, Mapping[str, Words]]] = {
         {"1714": (HOME_LINE, HOME_LINE, HOME_LINE), "1715": (AWAY_LINE, AWAY_LINE, AWAY_LINE)},
     ),
     "21": ("all|score", ("Number of goals", "Anzahl der Tore", "Quantidade de gols"), {}),
+    "770": (
+        "all|player_props",
+        ("{%player} goals over {total}", "{%player} Tore über {total}",
+         "{%player} gols acima de {total}"),
+        {"12": ("yes", "ja", "sim"), "13": ("no", "nein", "não")},
+    ),
+    "38": ("all|goalscorer", ("First goalscorer", "Erster Torschütze", "Primeiro marcador"), {}),
     "100": (
         "all|10_min",
         ("Result from minute {from} to {to}", "Ergebnis von Minute {from} bis {to}",
@@ -49,6 +56,11 @@ VARIANTS: Mapping[str, Mapping[str, Words]] = {
         "sr:exact_goals:2+:2": ("one", "eines", "um"),
         "sr:exact_goals:2+:3": ("two or more", "zwei oder mehr", "dois ou mais"),
     }
+}
+PEOPLE: Mapping[str, Words] = {
+    "sr:player:501": ("Alexander North", "Alexander Nord", "Alexandre Norte"),
+    "sr:player:502": ("Charles South", "Karl Süd", "Carlos Sul"),
+    "sr:competitor:601": ("City of Rovers", "Stadt Rovers", "Cidade dos Rovers"),
 }
 
 
@@ -72,4 +84,14 @@ def document(what: str, language: str) -> ET.Element | None:
         node = ET.SubElement(root, "market", id=market, name=words[number], groups=groups)
         if outcomes:
             _outcomes(node, outcomes, number)
+    return root
+
+
+def profile(kind: str, person: str, language: str) -> ET.Element | None:
+    """Build the profile of one of the `players` or `competitors`; None for who there is not."""
+    wanted = kind.removesuffix("s")
+    if language not in LANGUAGES or person not in PEOPLE or f":{wanted}:" not in person:
+        return None
+    root = ET.Element(f"{wanted}_profile")
+    ET.SubElement(root, wanted, id=person, name=PEOPLE[person][LANGUAGES.index(language)])
     return root

@@ -36,6 +36,8 @@ SENT_KEPT_MAX = 10_000
 # A shuffled match sends by so many messages, so many at the same time, this part of them twice.
 SHUFFLED_MAX, AT_ONCE, DOUBLED = 12, 4, 0.3
 ANSWER_KEPT_CHARACTERS = 2000
+# So many recoveries of single events are allowed in so many seconds.
+EVENT_LIMITS = ((100, 600), (300, 3600))
 # A match without a given start kicks off so soon; one that waits to be told, by this at the latest.
 START_S, PAUSED_START_S = 3, 3600
 
@@ -95,6 +97,7 @@ class Feed:
         self.sent: deque[Sent] = deque(maxlen=SENT_KEPT_MAX)
         self.games: dict[str, Game] = {}
         self._last_ms = 0
+        self._event_recoveries: list[float] = []
         self._out: set[int] = set()
         self._gates: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -166,6 +169,15 @@ class Feed:
     def recover(self, product: int, request_id: int | None, messages: Iterator[ET.Element]) -> None:
         """Send messages again with the request's id, then say that the snapshot is complete."""
         self._spawn(self._recover(product, request_id, messages))
+
+    def count_event_recovery(self) -> None:
+        """Count a recovery of a single event; raises Rejected 429 beyond what is allowed."""
+        now = self.clock()
+        times = [at for at in self._event_recoveries if at > now - EVENT_LIMITS[-1][1]]
+        for most, within_s in EVENT_LIMITS:
+            if sum(at > now - within_s for at in times) >= most:
+                raise Rejected(429, f"At most {most} events in {within_s} seconds.")
+        self._event_recoveries = [*times, now]
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)

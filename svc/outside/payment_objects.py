@@ -12,11 +12,15 @@ CARDS: Mapping[str, Literal["succeeds", "fails", "asks"]] = {
     "card": "succeeds",
     "card_ok": "succeeds",
     "pm_card_visa": "succeeds",
+    "card_refund_fails": "succeeds",
+    "pm_card_refundFail": "succeeds",
     "card_declined": "fails",
     "pm_card_chargeDeclined": "fails",
     "card_3ds": "asks",
     "pm_card_threeDSecure2Required": "asks",
 }
+REFUNDS_FAIL = frozenset({"card_refund_fails", "pm_card_refundFail"})
+"""Cards whose bank sends a refund back after it was made."""
 BANKS: Mapping[str, tuple[Literal["paid", "failed"], ...]] = {
     "ewallet": ("paid",),
     "bank": ("paid",),
@@ -109,6 +113,7 @@ class Refund(Struct, kw_only=True):
     metadata: dict[str, str]
     payment_intent: str
     status: str = "succeeded"
+    failure_reason: str | None = None
 
 
 class Refunds(Struct, kw_only=True):

@@ -15,6 +15,7 @@ from svc.outside.delivery import Courier, Faults, Parcel, Switch
 from svc.outside.payment_objects import (
     BANKS,
     CARDS,
+    REFUNDS_FAIL,
     BalanceTransaction,
     CancelIntent,
     CaptureIntent,
@@ -214,7 +215,17 @@ class Provider:
         charge.refunds.data.append(refund)
         self._move("refund", -amount, refund)
         self._emit("charge.refunded", charge)
+        if intent.payment_method in REFUNDS_FAIL:
+            self.courier.spawn(self._send_back(refund, charge))
         return refund
+
+    async def _send_back(self, refund: Refund, charge: Charge) -> None:
+        await asyncio.sleep(self.faults.processing_ms / 1000)
+        refund.status, refund.failure_reason = "failed", "expired_or_canceled_card"
+        charge.amount_refunded -= refund.amount
+        charge.refunded = False
+        self._move("refund_failure", refund.amount, refund)
+        self._emit("refund.failed", refund)
 
     def create_payout(self, ask: CreatePayout) -> Payout:
         """Send money to a bank account; webhooks tell whether it arrived."""

@@ -211,6 +211,15 @@ class PaymentRefunded(EventData, frozen=True, kw_only=True):
     currency: Currency
 
 
+class RefundReturned(EventData, frozen=True, kw_only=True):
+    """A refund failed late: the bank sent it back, and the wallet has its money again."""
+
+    payment_id: Id
+    user_id: Id
+    amount: Amount
+    currency: Currency
+
+
 class PaymentDisputed(EventData, frozen=True, kw_only=True):
     """A player's bank took a deposit back: `amount`, fee included, leaves the wallet.
 
@@ -272,6 +281,9 @@ PAYMENT_SUCCESS = Event("PaymentSuccessEvent", "payment", PaymentSuccess, "A dep
 PAYMENT_FAILED = Event("PaymentFailedEvent", "payment", PaymentFailed, "A deposit failed.")
 PAYMENT_REFUNDED = Event(
     "PaymentRefundedEvent", "payment", PaymentRefunded, "A deposit was given back."
+)
+REFUND_RETURNED = Event(
+    "RefundReturnedEvent", "payment", RefundReturned, "A refund came back from the bank."
 )
 PAYMENT_DISPUTED = Event(
     "PaymentDisputedEvent", "payment", PaymentDisputed, "A deposit was charged back."
@@ -381,8 +393,8 @@ PAYMENT = Contract(
         PENDING, RECONCILIATION, RECONCILE,
     ),
     publishes=(
-        PAYMENT_SUCCESS, PAYMENT_FAILED, PAYMENT_REFUNDED, PAYMENT_DISPUTED, DISPUTE_CLOSED,
-        WITHDRAWAL_REQUESTED, WITHDRAWAL_PAID, WITHDRAWAL_FAILED,
+        PAYMENT_SUCCESS, PAYMENT_FAILED, PAYMENT_REFUNDED, REFUND_RETURNED, PAYMENT_DISPUTED,
+        DISPUTE_CLOSED, WITHDRAWAL_REQUESTED, WITHDRAWAL_PAID, WITHDRAWAL_FAILED,
     ),
     doors=(
         Door(

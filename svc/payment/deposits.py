@@ -87,7 +87,8 @@ async def _take_in(asked: RequestDeposit, context: Context) -> DepositRow | None
 
 
 async def _check(tx: Tx, player: Player, asked: RequestDeposit, now: datetime) -> None:
-    rules.check_player(player, asked.currency, now)
+    policy = rules.policy_of(tx.context.runtime.settings.get)
+    rules.check_player(player, asked.currency, now, must_be_verified=policy.must_be_verified)
     limits = rules.limits_in_force(await store_players.limits(tx, asked.user_id), now)
     deposited = {
         period: await store_deposits.deposited_since(tx, asked.user_id, now - rules.PERIODS[period])

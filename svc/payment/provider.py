@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from svc.mesh.context import Context
 from svc.mesh.errors import DeclarationError, TimedOut, Unavailable
+from svc.mesh.outgoing import CountedClient
 from svc.mesh.runtime import Runtime
 from svc.payment.breaker import Breaker
 
@@ -91,12 +92,13 @@ class Payout(Struct, frozen=True, kw_only=True):
 
 
 class Refund(Struct, frozen=True, kw_only=True):
-    """A payment, or a part of it, given back."""
+    """A payment, or a part of it, given back; one that `failed` came back from the bank."""
 
     id: str
     status: str
     amount: int
     currency: str
+    payment_intent: str | None = None
 
 
 ItemT = TypeVar("ItemT")
@@ -151,7 +153,9 @@ class Provider:
     def __init__(self, url: str, key: str, timeout_s: float = TIMEOUT_MS / 1000) -> None:
         """Prepare the client; nothing is sent yet."""
         self.breaker = Breaker(time.monotonic, FAILURES_MAX, REST_S)
-        self.client = httpx.AsyncClient(
+        self.client = CountedClient(
+            "payment",
+            "PaymentProvider",
             base_url=url,
             headers={"authorization": f"Bearer {key}"},
             timeout=timeout_s,

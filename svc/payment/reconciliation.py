@@ -34,6 +34,8 @@ KIND_OF: dict[str, PaymentKind] = {
     "payment": "deposit",
     "refund": "refund",
     "payment_refund": "refund",
+    "refund_failure": "refund",
+    "payment_failure_refund": "refund",
     "payout": "withdrawal",
     "payout_failure": "withdrawal",
     "adjustment": "chargeback",

@@ -10,7 +10,16 @@ from svc.mesh.errors import (
     Unavailable,
     problem,
 )
-from svc.payment import answers, provider, rules, store_deposits, store_disputes, store_refunds
+from svc.payment import (
+    answers,
+    provider,
+    refund_returns,
+    rules,
+    store_deposits,
+    store_disputes,
+    store_refund_returns,
+    store_refunds,
+)
 from svc.payment.contract import PAYMENT_REFUNDED, Deposit, PaymentRefunded, RefundDeposit
 from svc.payment.store_deposits import DepositRow
 from svc.payment.store_refunds import PROVIDER, RefundRow
@@ -48,7 +57,7 @@ async def _take_in(asked: RefundDeposit, actor: str, context: Context) -> Refund
             if known.deposit_id != asked.deposit_id:
                 raise IdempotencyMismatch
             return known
-        left = deposit.paid - await store_refunds.known_of(tx, deposit.deposit_id)
+        left = deposit.paid - await refund_returns.given_back(tx, deposit.deposit_id)
         if deposit.status != "succeeded" or left <= 0:
             raise Conflict("only a deposit that succeeded can be given back", state=deposit.status)
         if await store_disputes.is_disputed(tx, deposit.deposit_id):
@@ -81,7 +90,9 @@ async def found_at_provider(tx: Tx, deposit: DepositRow, total: int) -> None:
     The deposit is locked. The sweep takes the money: by then the wallet has credited the deposit,
     even if its success and its refund became known at the same time.
     """
-    extra = min(total, deposit.paid) - await store_refunds.known_of(tx, deposit.deposit_id)
+    # What came back may have been given back again, so all refunds together may be more.
+    most = deposit.paid + await store_refund_returns.returned_of(tx, deposit.deposit_id)
+    extra = min(total, most) - await store_refunds.known_of(tx, deposit.deposit_id)
     if extra <= 0:
         return
     now = tx.context.now()
@@ -188,7 +199,7 @@ async def _finish(tx: Tx, row: RefundRow, deposit_id: str, *, announce: bool) ->
     deposit = await store_deposits.lock(tx, deposit_id)
     if deposit is None:
         return
-    known = await store_refunds.known_of(tx, deposit_id)
+    known = await refund_returns.given_back(tx, deposit_id)
     if known >= deposit.paid and rules.climbs(deposit.status, "refunded"):
         await store_deposits.climb(tx, deposit_id, "refunded", tx.context.now())
     if announce:

@@ -250,12 +250,19 @@ def is_reviewed(amount: int, setting: Callable[[str, str], str]) -> bool:
     return bool(least) and amount >= int(least)
 
 
-def check_player(player: Player, currency: str, now: datetime) -> None:
-    """Raise what forbids a deposit: exclusion, a failed verification, another currency."""
+def check_player(
+    player: Player, currency: str, now: datetime, *, must_be_verified: bool = False
+) -> None:
+    """Raise what forbids a deposit: exclusion, the verification, another currency.
+
+    Where one is asked for, it comes before the first deposit (UKGC LCCP 17.1.1).
+    """
     if player.excluded_until is not None and now < player.excluded_until:
         raise SelfExcluded(until=player.excluded_until.isoformat())
     if player.kyc_status in {"rejected", "expired"}:
         raise NotVerified
+    if must_be_verified and player.kyc_status != "verified":
+        raise NotVerified("your account must be verified first", kyc_status=player.kyc_status)
     if player.currency != currency:
         raise CurrencyMismatch(f"the wallet is kept in {player.currency}", currency=player.currency)
 

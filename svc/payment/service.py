@@ -20,12 +20,14 @@ from svc.payment import (
     disputes,
     provider,
     reconciliation,
+    refund_returns,
     refunds,
     reviews,
     rules,
     store_deposits,
     store_disputes,
     store_players,
+    store_refund_returns,
     store_refunds,
     store_statement,
     store_webhooks,
@@ -353,6 +355,7 @@ async def _sweep(context: Context) -> None:
             (await store_deposits.due(tx, now, SWEPT_MAX), deposits.look),
             (await store_withdrawals.due(tx, now, SWEPT_MAX), withdrawals.look),
             (await store_refunds.due(tx, now, SWEPT_MAX), refunds.look),
+            (await store_refund_returns.due(tx, now, SWEPT_MAX), refund_returns.look),
             (await store_disputes.due(tx, now, SWEPT_MAX), disputes.look),
         )
     for ids, look in due:

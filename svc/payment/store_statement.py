@@ -17,6 +17,9 @@ BOOKS = """
     SELECT 'refund', deposits.provider_id, deposits.currency, -refunds.amount
     FROM refunds JOIN deposits USING (deposit_id) WHERE refunds.state IN ('done', 'owed')
     UNION ALL
+    SELECT 'refund', deposits.provider_id, deposits.currency, refund_returns.amount
+    FROM refund_returns JOIN deposits USING (deposit_id) WHERE refund_returns.state = 'credited'
+    UNION ALL
     SELECT 'withdrawal', provider_id, currency, -amount
     FROM withdrawals WHERE state IN ('paid', 'paid_pending_capture', 'returning')
     UNION ALL

@@ -76,6 +76,8 @@ async def pending(tx: Tx) -> PendingReport:
             SELECT 'refund', created_at FROM refunds
             WHERE state IN ('requested', 'deducted', 'undoing')
             UNION ALL
+            SELECT 'refund', created_at FROM refund_returns WHERE state = 'crediting'
+            UNION ALL
             SELECT 'dispute', created_at FROM disputes
             WHERE outcome = 'open' OR state IN ('debiting', 'crediting')
         )

@@ -175,6 +175,9 @@ async def loops(tx: Tx, user_id: str) -> list[Loop]:
                 SELECT sum(refunds.amount) FROM refunds
                 WHERE refunds.deposit_id = deposits.deposit_id
                     AND refunds.state NOT IN ('refused', 'undoing')
+            ), 0) + coalesce((
+                SELECT sum(refund_returns.amount) FROM refund_returns
+                WHERE refund_returns.deposit_id = deposits.deposit_id
             ), 0) AS deposited, 0 AS withdrawn
             FROM deposits WHERE user_id = $1 AND status IN ('succeeded', 'refunded')
             UNION ALL

@@ -16,6 +16,7 @@ from svc.payment import (
     deposits,
     disputes,
     provider,
+    refund_returns,
     refunds,
     rules,
     store_deposits,
@@ -36,6 +37,25 @@ class Told(Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     payment_intent: str | None = None
     amount_refunded: int = 0
+    refunds: "ToldRefunds | None" = None
+
+    @property
+    def given_back(self) -> int:
+        """Return all that was ever given back, what failed later included."""
+        listed = sum(each.amount for each in self.refunds.data) if self.refunds else 0
+        return max(self.amount_refunded, listed)
+
+
+class ToldRefund(Struct, frozen=True, kw_only=True):
+    """One refund in the list of its charge."""
+
+    amount: int = 0
+
+
+class ToldRefunds(Struct, frozen=True, kw_only=True):
+    """The refunds of a charge, in the forms that list them."""
+
+    data: list[ToldRefund] = []
 
 
 class Data(Struct, frozen=True, kw_only=True):
@@ -143,6 +163,9 @@ async def _apply(tx: Tx, hook: Webhook, told: Told) -> tuple[State, Follow | Non
                 return await _payout(tx, payout)
             case ["charge", "refunded"]:
                 return await _refunded(tx, told), None
+            case ["refund", _] | ["charge", "refund", "updated"]:
+                refund = msgspec.json.decode(hook.data.object, type=provider.Refund)
+                return await _refund_told(tx, refund, told)
             case ["charge", "dispute", _] if told.id:
                 dispute = msgspec.json.decode(hook.data.object, type=provider.Dispute)
                 return await _disputed(tx, dispute, told)
@@ -193,8 +216,22 @@ async def _refunded(tx: Tx, told: Told) -> State:
     deposit = await store_deposits.lock(tx, deposit_id) if deposit_id else None
     if deposit is None or deposit.status in {"pending", "failed"}:
         return "parked"
-    await refunds.found_at_provider(tx, deposit, told.amount_refunded)
+    await refunds.found_at_provider(tx, deposit, told.given_back)
     return "applied"
+
+
+async def _refund_told(
+    tx: Tx, refund: provider.Refund, told: Told
+) -> tuple[State, Follow | None]:  # fmt: skip
+    """A refund that failed returns, once its making is known; any other news tell nothing new."""
+    if refund.status not in {"failed", "canceled"}:
+        return "ignored", None
+    deposit_id = await _deposit_of(tx, refund.payment_intent or "", told.metadata)
+    deposit = await store_deposits.lock(tx, deposit_id) if deposit_id else None
+    return_id = await refund_returns.apply(tx, deposit, refund) if deposit else None
+    if return_id is None:
+        return "parked", None
+    return "applied", (refund_returns.advance, return_id)
 
 
 async def _disputed(

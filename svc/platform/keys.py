@@ -11,8 +11,8 @@ from svc.platform.ports import SERVICES
 
 # operator: a person with the nats CLI; observer: the wiretap, reads only; deploy: creates streams,
 # consumers and buckets; system: the server's own account (health, reload); betradar: a bridge that
-# copies the odds feed's messages to `uof.>`.
-PEOPLE = ("operator", "observer", "deploy", "system", "betradar")
+# copies the odds feed's messages to `uof.>`; shadow: instances that only see copies of calls.
+PEOPLE = ("operator", "observer", "deploy", "system", "betradar", "shadow")
 
 
 def seed_file(run_dir: Path, user: str) -> Path:

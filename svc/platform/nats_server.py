@@ -15,6 +15,12 @@ from svc.platform.ports import HOST
 
 PERMISSIONS = ROOT / "jetstream" / "nats.conf"
 CONNECT_S = 0.5
+MAPPINGS = """\
+# Generated from the bucket of policies by `just policy`; do not edit.
+mappings {{
+{}}}
+"""
+"""Empty, too: without the block a reload would keep the mappings of before."""
 
 
 class NatsServer:
@@ -81,7 +87,11 @@ class NatsServer:
             "}",
             f'accounts {{ SYS {{ users: [ {{ nkey: "{public["system"]}" }} ] }} }}',
             "system_account: SYS",
+            'include "mappings.conf"',
         ]
+        mappings = mappings_file(self._installation.run_dir)
+        if not mappings.exists():
+            mappings.write_text(MAPPINGS.format(""))
         path = directory / "server.conf"
         path.write_text("\n".join(own) + "\n\n" + permissions)
         return path
@@ -100,6 +110,11 @@ class NatsServer:
             "  timeout: 5",
             "}",
         ]
+
+
+def mappings_file(run_dir: Path) -> Path:
+    """Where the mapping of canaries lies (svc/platform/policy_routes.py), beside server.conf."""
+    return run_dir / "nats" / "mappings.conf"
 
 
 def tool(name: str) -> str:

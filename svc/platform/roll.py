@@ -65,6 +65,9 @@ def running(installation: Installation) -> list[Unit]:
             if "run" in words and words[-1] and "svc" in words and words[1] == "-m":
                 chosen = words[words.index("run") + 1 :]
                 names = SERVICES if "all" in chosen else tuple(n for n in SERVICES if n in chosen)
+                # Another release stands beside the one that all use, and is no second of it.
+                others = process.environ()
+                names = tuple(n for n in names if not others.get(f"{n.upper()}_RELEASE"))
                 if names:
                     units.append(Unit(process, names))
     return sorted(units, key=lambda unit: SERVICES.index(unit.names[0]))

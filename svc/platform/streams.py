@@ -43,6 +43,8 @@ async def apply(installation: Installation, say: Say = print, directory: Path = 
             await _ask(client, f"CONSUMER.CREATE.{body['stream_name']}.{name}", body, path)
         declared = {(body["stream_name"], body["config"]["durable_name"]) for _, body in consumers}
         for stream in (config["name"] for _, config in streams):
+            if stream.startswith("KV_"):
+                continue  # whoever watches a bucket has a consumer there, for as long as that
             for name in await _consumer_names(client, stream):
                 if (stream, name) not in declared and not name.startswith("tmp"):
                     say(f"  consumer {stream} > {name} is declared nowhere any more; if it may go:")

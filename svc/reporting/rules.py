@@ -58,6 +58,10 @@ def _refund(data: payment.PaymentRefunded) -> Movement:
     return Movement("refund", data.currency, -data.amount)
 
 
+def _refund_returned(data: payment.RefundReturned) -> Movement:
+    return Movement("refund", data.currency, data.amount)
+
+
 def _charged_back(data: payment.PaymentDisputed) -> Movement:
     return Movement("chargeback", data.currency, -data.amount)
 
@@ -119,6 +123,7 @@ def _prize(data: gaming.PrizeAwarded) -> Movement:
 MOVEMENTS: dict[str, Callable[[Any], Movement | None]] = {
     payment.PAYMENT_SUCCESS.type: _deposit,
     payment.PAYMENT_REFUNDED.type: _refund,
+    payment.REFUND_RETURNED.type: _refund_returned,
     payment.PAYMENT_DISPUTED.type: _charged_back,
     payment.DISPUTE_CLOSED.type: _dispute_closed,
     payment.WITHDRAWAL_PAID.type: _withdrawal,

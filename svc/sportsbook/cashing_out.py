@@ -14,7 +14,9 @@ from svc.mesh.database import Tx
 from svc.mesh.errors import Conflict, IdempotencyMismatch, Invalid, NotFound
 from svc.sportsbook import (
     house,
+    own_limits,
     paying,
+    payout_day,
     rules,
     rules_cash_out,
     rules_settlement,
@@ -52,6 +54,8 @@ async def quote(request: QuoteOf, context: Context) -> CashOutQuote:
     async with context.transaction() as tx:
         bet = await _bet(request, tx)
         amount = await _worth(bet, tx)
+        left = await payout_day.left(tx, bet, house.limits(context))
+        amount = amount if left is None else min(amount, left)
         if amount <= 0:
             raise NoCashOut("this bet is worth nothing now")
         now = context.now()
@@ -166,8 +170,13 @@ async def _factors(legs: list[LegRow], tx: Tx) -> list[Fraction]:
 
 async def _take(bet: BetRow, wanted: Quote, fraction: Decimal, key: str, tx: Tx) -> Quote:
     """Pay for a bet or a part of it; the rest runs on."""
-    now, rounding = tx.context.now(), house.limits(tx.context).rounding
+    now, limits = tx.context.now(), house.limits(tx.context)
+    rounding = limits.rounding
     amount = rules_settlement.rounded(wanted.amount * Fraction(fraction), rounding)
+    left = await payout_day.left(tx, bet, limits)
+    if left is not None and amount > left:
+        raise QuoteExpired("less may be paid today by now: ask for another offer")
+    await payout_day.cashed_out(tx, bet, wanted.quote_id, amount, limits)
     transfer_id = settling.payment_id(bet.bet_id, bet.version + 1, "cash-out")
     taken = msgspec.structs.replace(wanted, idempotency_key=key, fraction=fraction, paid=amount)
     await store_cash_out.take(tx, taken, transfer_id, now)
@@ -179,6 +188,9 @@ async def _take(bet: BetRow, wanted: Quote, fraction: Decimal, key: str, tx: Tx)
         potential = rules_settlement.rounded(bet.potential_payout * Fraction(rest), rounding)
         await store_cash_out.run_on(tx, bet.bet_id, bet.running * rest, potential, amount)
         await store_exposure.release(tx, [bet.bet_id], 1)
+    if bet.counted:
+        stake = own_limits.stands(bet, payout=amount)
+        await own_limits.tell(tx, [(bet.user_id, stake)])
     await _pay(bet, amount, transfer_id, tx)
     told = BetCashedOut(
         bet_id=bet.bet_id,

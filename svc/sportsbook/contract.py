@@ -25,12 +25,14 @@ from svc.mesh.types import (
     Id,
     IdempotencyKey,
     Limit,
+    LocaleTag,
     OddsText,
     Reply,
     Request,
     ShortText,
 )
 from svc.sportsbook.contract_bets import (
+    AccountBlocked,
     BetCancelled,
     BetCashedOut,
     BetKind,
@@ -46,11 +48,13 @@ from svc.sportsbook.contract_bets import (
     LegResult,
     LimitExceeded,
     MarketClosed,
+    NotVerified,
     OddsChanged,
     OddsPolicy,
     SelfExcluded,
     SystemName,
 )
+from svc.sportsbook.contract_feed import RECOVER_EVENT
 from svc.sportsbook.contract_offers import (
     CASH_OUT,
     DEDUCT,
@@ -218,9 +222,10 @@ class Fixtures(Reply, frozen=True, kw_only=True):
 
 
 class EventOf(Request, frozen=True, kw_only=True):
-    """One event."""
+    """One event; with a locale its markets and outcomes are named in that language."""
 
     event_id: ShortText
+    locale: LocaleTag | None = None
 
 
 class EventDetail(Reply, frozen=True, kw_only=True):
@@ -278,8 +283,8 @@ GET_EVENT = Call(
 PLACE_BET = Call(
     "rpc.sportsbook.v1.place_bet", PlaceBet, BetAccepted, "Place a bet.",
     refuses=(
-        OddsChanged, MarketClosed, LimitExceeded, SelfExcluded, BetRefused, CurrencyMismatch,
-        FreeBetUnusable, NotFound, Conflict, IdempotencyMismatch,
+        OddsChanged, MarketClosed, LimitExceeded, SelfExcluded, NotVerified, AccountBlocked,
+        BetRefused, CurrencyMismatch, FreeBetUnusable, NotFound, Conflict, IdempotencyMismatch,
     ),
     # Many wait at once: for the delay of live bets, and to be written together.
     idempotent=True, deadline_ms=3_000, workers=1_024,
@@ -328,7 +333,7 @@ SPORTSBOOK = Contract(
     purpose="Fixtures, markets and odds from BetRadar; bets and their settlement.",
     answers=(
         LIST_EVENTS, GET_EVENT, PLACE_BET, LIST_BETS, GET_BET, INGEST, LIABILITIES, QUOTE_CASH_OUT,
-        CASH_OUT, LIST_FREE_BETS, GRANT_FREE_BET, DEDUCT,
+        CASH_OUT, LIST_FREE_BETS, GRANT_FREE_BET, DEDUCT, RECOVER_EVENT,
     ),
     publishes=(
         BET_PLACED, BET_SETTLED, BET_CANCELLED, BET_REJECTED, BET_ROLLED_BACK, BET_CASHED_OUT,

@@ -47,6 +47,20 @@ class SelfExcluded(Refused):
     status = 403
 
 
+class NotVerified(Refused):
+    """The player's identity is not verified, or the verification failed."""
+
+    name = "not-verified"
+    status = 403
+
+
+class AccountBlocked(Refused):
+    """A payment of the player's is disputed: nothing is staked until that is decided."""
+
+    name = "account-blocked"
+    status = 403
+
+
 class BetRefused(Refused):
     """The bet was refused by the wallet."""
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from svc.mesh.context import Context
 from svc.mesh.errors import Invalid
-from svc.sportsbook import settling, store_deductions, store_exposure
+from svc.sportsbook import settling, store_deductions, store_exposure, store_payout_day
 from svc.sportsbook.contract_offers import (
     Deduction,
     FreeBet,
@@ -15,6 +15,7 @@ from svc.sportsbook.contract_offers import (
 )
 from svc.sportsbook.uof import normal_specifiers
 
+CUT_AT_ONCE = 100
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(days=1)
 
@@ -69,3 +70,9 @@ async def deduct(request: Deduction, context: Context) -> None:
     async with context.transaction() as tx:
         await store_deductions.put(tx, ordered, request.actor_id)
         await settling.decide(tx, await store_deductions.apply(tx, ordered))
+
+
+async def sweep(context: Context) -> None:
+    """Pay more for bets that a day's limit had cut, where others of the day were taken back."""
+    async with context.transaction() as tx:
+        await settling.decide(tx, await store_payout_day.take_again(tx, CUT_AT_ONCE))

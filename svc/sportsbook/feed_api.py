@@ -1,11 +1,13 @@
 """The feed's API over HTTP: recoveries and documents, as a port with typed answers."""
 
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import httpx
 
 from svc.mesh.context import Context
 from svc.mesh.errors import Refused, Unavailable
+from svc.mesh.outgoing import CountedClient
 from svc.mesh.runtime import Runtime
 
 TIMEOUT_S = 3.0
@@ -25,7 +27,9 @@ class FeedApi:
 
     def __init__(self, url: str, token: str) -> None:
         """Prepare the client; nothing is sent yet."""
-        self.client = httpx.AsyncClient(
+        self.client = CountedClient(
+            "sportsbook",
+            "BetRadar",
             base_url=url.rstrip("/") + "/v1",
             headers={"x-access-token": token},
             timeout=TIMEOUT_S,
@@ -39,6 +43,14 @@ class FeedApi:
             told["after"] = after_ms
         await self._ask("POST", f"/{producer}/recovery/initiate_request", told)
 
+    async def recover_event(
+        self, producer: str, what: Literal["odds", "stateful"], event_id: str, request_id: int
+    ) -> None:
+        """Ask a producer to send an event's current odds, or all that settled and cancelled."""
+        kind = "odds" if what == "odds" else "stateful_messages"
+        told = {"request_id": request_id, "node_id": NODE_ID}
+        await self._ask("POST", f"/{producer}/{kind}/events/{event_id}/initiate_request", told)
+
     async def fixture(self, event_id: str, language: str = "en") -> bytes:
         """Return an event's fixture as the API's document."""
         return await self._ask("GET", f"/sports/{language}/sport_events/{event_id}/fixture.xml")
@@ -46,6 +58,11 @@ class FeedApi:
     async def descriptions(self, what: str, language: str) -> bytes:
         """Return the descriptions of `markets` or `variants` in a language."""
         return await self._ask("GET", f"/descriptions/{language}/{what}.xml")
+
+    async def profile(self, person_id: str, language: str) -> bytes:
+        """Return the profile of a player or a team, by an id such as `sr:player:5`."""
+        kind = "players" if person_id.startswith("sr:player:") else "competitors"
+        return await self._ask("GET", f"/sports/{language}/{kind}/{person_id}/profile.xml")
 
     async def close(self) -> None:
         """Hang up."""

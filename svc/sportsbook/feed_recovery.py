@@ -14,7 +14,7 @@ from svc.mesh.context import Context
 from svc.mesh.database import Tx
 from svc.mesh.errors import Unavailable
 from svc.mesh.runtime import Runtime
-from svc.sportsbook import feed_api, feed_rules, store_producers, view
+from svc.sportsbook import feed_api, feed_rules, store_producers, store_recoveries, view
 from svc.sportsbook.feed_rules import PRODUCERS, Producer
 from svc.sportsbook.uof_messages import Alive, SnapshotComplete
 
@@ -106,18 +106,22 @@ async def _refused(recovery_id: int, why: str, context: Context) -> None:
 async def complete(message: SnapshotComplete, tx: Tx) -> str:
     """End a recovery: its producer is up again. Returns why it is ignored, or an empty text.
 
+    The end of an event's recovery says nothing of its producer, which stays as it is.
     Raises Unavailable while messages of the recovery still wait to be worked on.
     """
     now = tx.context.now()
     known = await store_producers.lock(tx, message.product)
-    if known is None or message.request_id is None or known.recovery_id != message.request_id:
+    number = message.request_id
+    if number is not None and await store_recoveries.complete(tx, number, message.product, now):
+        return ""
+    if known is None or number is None or known.recovery_id != number:
         return "no recovery of ours has this number"
     if await store_producers.some_wait(tx, message.product, now - IN_HAND):
         raise Unavailable("messages of the recovery still wait")
-    if not await store_producers.complete(tx, message.request_id, now):
+    if not await store_producers.complete(tx, number, now):
         return "this recovery had ended before"
     await store_producers.put(tx, _up_again(known))
-    tx.context.log.info("producer is up", producer=message.product, request=message.request_id)
+    tx.context.log.info("producer is up", producer=message.product, request=number)
     tx.after_commit(partial(_show, message.product, tx.context))
     return ""
 

@@ -127,6 +127,11 @@ LIMITS: Sequence[tuple[timedelta | None, tuple[Limit, ...]]] = (
 )
 """By how old the wanted messages are: under 30 minutes, under a day, older or everything."""
 LIMITS_LOOK_BACK = timedelta(hours=2)
+EVENT_LIMITS = (Limit(100, timedelta(minutes=10)), Limit(300, timedelta(hours=1)))
+"""Of single events, whatever producer they are asked of."""
+EVENT_LIMITS_LOOK_BACK = timedelta(hours=1)
+STATEFUL_KEPT = timedelta(days=30)
+"""As long as the feed keeps what settled and cancelled on an event."""
 
 
 def _age_class(asked_at: datetime, after: datetime | None) -> int:
@@ -144,3 +149,22 @@ def may_recover(before: Sequence[Asked], now: datetime, after: datetime | None) 
         sum(asked_at > now - limit.within for asked_at in same) < limit.count
         for limit in LIMITS[wanted][1]
     )
+
+
+def wait_for_event(before: Sequence[datetime], more: int, now: datetime) -> timedelta:
+    """Return how long to wait until so many recoveries of single events may be asked for.
+
+    `before` are those of the last hour, in any order; nothing means that they may be asked for now.
+    """
+    longest = timedelta()
+    for limit in EVENT_LIMITS:
+        recent = sorted(at for at in before if at > now - limit.within)
+        over = len(recent) + more - limit.count
+        if more and over > 0:
+            longest = max(longest, recent[min(over, len(recent)) - 1] + limit.within - now)
+    return longest
+
+
+def is_kept(starts_at: datetime | None, now: datetime) -> bool:
+    """Tell whether the feed still has what settled and cancelled on an event."""
+    return starts_at is None or starts_at > now - STATEFUL_KEPT

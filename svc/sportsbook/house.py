@@ -17,6 +17,7 @@ DEFAULTS = {
     "SPORTSBOOK_STAKE_MIN": "10",
     "SPORTSBOOK_STAKE_MAX": "1000000",
     "SPORTSBOOK_PAYOUT_MAX": "100000000",
+    "SPORTSBOOK_PAYOUT_DAY_MAX": "0",
     "SPORTSBOOK_EXPOSURE_MAX": "1000000000",
     "SPORTSBOOK_LIVE_DELAY_MS": "1000",
     "SPORTSBOOK_LUCKY_EXTRAS": "off",
@@ -25,8 +26,9 @@ DEFAULTS = {
     "ROUNDING": "half_up",
 }
 """Money in minor units; ROUNDING is half_up or down, as the jurisdiction wants it. The exposure is
-what the house can lose on one outcome. LUCKY_EXTRAS (on, off): more for a Lucky 15 with one winner
-or without a loser. A live bet waits LIVE_DELAY_MS before its price is looked at again."""
+what the house can lose on one outcome; PAYOUT_DAY_MAX is what one player may be paid in a day (UTC)
+over all bets, 0 for as much as they win. LUCKY_EXTRAS (on, off): more for a Lucky 15 with one
+winner or without a loser. A live bet waits LIVE_DELAY_MS before its price is looked at again."""
 
 
 def setting(context: Context, name: str) -> str:
@@ -46,6 +48,7 @@ def limits(context: Context) -> Limits:
         stake_min=int(setting(context, "SPORTSBOOK_STAKE_MIN")),
         stake_max=int(setting(context, "SPORTSBOOK_STAKE_MAX")),
         payout_max=int(setting(context, "SPORTSBOOK_PAYOUT_MAX")),
+        payout_day_max=int(setting(context, "SPORTSBOOK_PAYOUT_DAY_MAX")) or None,
         exposure_max=int(setting(context, "SPORTSBOOK_EXPOSURE_MAX")),
         rounding=cast("Rounding", cast("Any", rounding)),
     )

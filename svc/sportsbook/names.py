@@ -104,7 +104,7 @@ class Names:
             "competitor2": away,
             "event": event_name(home, away, ""),
         }
-        return render(template, values, words, self.locale)
+        return render(template, values, words, self.locale, self.known.named)
 
     async def _text(self, key: str, fallback: str, values: dict[str, str]) -> str:
         home = self.home or await self._word("home", "1")

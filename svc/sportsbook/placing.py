@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -25,16 +26,20 @@ from svc.mesh.errors import (
     TimedOut,
     Unavailable,
 )
+from svc.mesh.wire import encode
 from svc.sportsbook import (
     house,
+    own_limits,
+    risk,
     rules,
     rules_settlement,
+    rush,
     settling,
     store_bets,
     store_events,
     store_exposure,
     store_players,
-    store_settlement,
+    store_rush,
     striking,
 )
 from svc.sportsbook.contract import (
@@ -65,7 +70,7 @@ class Desk:
 
     def __init__(self) -> None:
         """Nothing waits."""
-        self.strike = Together(_strike, lambda asked: asked.slip.user_id)
+        self.strike = Together(rush.strike_all, lambda asked: asked.slip.user_id)
         self.accept = Together(_accept_all, lambda asked: asked.bet.bet_id)
 
 
@@ -91,11 +96,6 @@ async def place(slip: PlaceBet, context: Context) -> BetAccepted:
     return await finish(bet, context)
 
 
-async def _strike(asked: Sequence[Asked]) -> list[BetRow | Refused]:
-    async with asked[0].context.spawn().transaction() as tx:
-        return await striking.strike_all(asked, tx)
-
-
 async def finish(bet: BetRow, context: Context) -> BetAccepted:
     """Bring a bet from pending to accepted or rejected; a finished one gives its answer again."""
     if bet.status == "rejected":
@@ -106,8 +106,13 @@ async def finish(bet: BetRow, context: Context) -> BetAccepted:
         return await _give_up(bet, context)
     if bet.recheck_at is not None:
         return await _after_second_look(bet, context)
-    if bet.free_bet_id is not None:
-        return await _accept(bet, context)
+    return await _accept(bet, context) if bet.free_bet_id else await _paid(bet, context)
+
+
+async def _paid(bet: BetRow, context: Context) -> BetAccepted:
+    """Have the stake taken, then accept; what forbids it rejects the bet for good."""
+    if bet.counted and (exceeded := await own_limits.refusal(bet, context)) is not None:
+        return await _reject(bet, exceeded, context)
     try:
         await context.call(
             wallet.DEDUCT_BALANCE,
@@ -227,26 +232,44 @@ async def _accept_all(paid: Sequence[Paid]) -> list[bool | Refused]:
 
     Under the players' locks: an exclusion that was confirmed meanwhile beats the bet.
     """
+    by_id = {each.bet.bet_id: each for each in paid}
+    users = sorted({each.bet.user_id for each in paid})
     async with paid[0].context.spawn().transaction() as tx:
         now = tx.context.now()
-        players = await store_players.lock_all(tx, sorted({each.bet.user_id for each in paid}))
-        excluded = {
-            each.bet.bet_id: rules.exclusion(players[each.bet.user_id].excluded_until, now)
-            for each in paid
-        }
-        wanted = [bet_id for bet_id, refusal in excluded.items() if refusal is None]
-        accepted = await store_bets.accept(tx, wanted, now)
-        events, decided = await store_bets.told(tx, sorted(accepted))
-        told = [each for each in paid if each.bet.bet_id in accepted]
-        await store_settlement.publish_all(
-            tx,
-            BET_PLACED,
-            [(each.bet.bet_id, _placed(each.bet, events[each.bet.bet_id])) for each in told],
-            {each.bet.bet_id: each.context for each in told},
-        )
-        # Results may have come while the wallet was asked.
-        await settling.decide(tx, sorted(decided))
-    return [excluded[each.bet.bet_id] or each.bet.bet_id in accepted for each in paid]
+        accepted = await store_rush.accept(tx, sorted(by_id), users, now)
+        excluded: dict[str, Refused | None] = {}
+        if len(accepted) < len(by_id):
+            players = await store_players.lock_all(tx, users)
+            for each in paid:
+                until = players[each.bet.user_id].excluded_until
+                excluded[each.bet.bet_id] = rules.exclusion(until, now)
+        if accepted:
+            # Results may have come while the wallet was asked.
+            await settling.decide(tx, sorted(await _tell(tx, [by_id[one] for one in accepted])))
+    return [excluded.get(each.bet.bet_id) or each.bet.bet_id in accepted for each in paid]
+
+
+async def _tell(tx: Tx, paid: Sequence[Paid]) -> set[str]:
+    """Announce accepted bets as one row of the outbox; return those with decided legs."""
+    unknown = [each.bet.bet_id for each in paid if each.bet.event_ids is None]
+    read = (await store_bets.told(tx, unknown))[0] if unknown else {}
+    events: list[tuple[str, bytes]] = []
+    for each in paid:
+        bet = each.bet
+        placed = _placed(bet, bet.event_ids or read[bet.bet_id])
+        envelope = each.context.envelope(BET_PLACED, placed, subject=bet.bet_id)
+        events.append((envelope.id, encode(envelope)))
+    body, row_id = msgspec.msgpack.encode(events), tx.context.new_id()
+    row = store_rush.Row(row_id=row_id, subject=BET_PLACED.subject, body=body, events=len(events))
+
+    async def keep() -> None:
+        relay = tx.context.runtime.relay
+        if relay is not None:
+            relay.keep(row_id, events, len(body))
+
+    tx.after_commit(keep)
+    tx.after_commit(partial(risk.rises, tx.context))
+    return await store_rush.tell(tx, [each.bet.bet_id for each in paid], row)
 
 
 def _placed(bet: BetRow, events: list[str]) -> BetPlaced:
@@ -274,6 +297,8 @@ async def _reject(bet: BetRow, refusal: Refused, context: Context) -> BetAccepte
             await store_exposure.release(tx, [bet.bet_id])
             if bet.free_bet_id is not None:
                 await store_exposure.give_back(tx, [bet.bet_id])
+            if bet.counted:
+                await own_limits.tell(tx, [(bet.user_id, own_limits.stands(bet, taken=False))])
             await tx.publish(
                 BET_REJECTED,
                 BetRejected(bet_id=bet.bet_id, user_id=bet.user_id, reason=refusal.name),

@@ -51,12 +51,13 @@ class Offer(Struct, frozen=True, kw_only=True):
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """The house's limits per bet, in minor units of any currency."""
+    """The house's limits in minor units: per bet, on an outcome, and for a player's day."""
 
     stake_min: int
     stake_max: int
     payout_max: int
     exposure_max: int = 10**15
+    payout_day_max: int | None = None
     rounding: Rounding = "half_up"
 
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import hmac
-import time
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from svc.identity import contract as identity
@@ -22,19 +20,23 @@ from svc.sportsbook import (
     extras,
     feed,
     feed_descriptions,
+    feed_events,
     feed_nats,
     feed_recovery,
+    languages,
+    own_limits,
     paying,
     placing,
+    risk,
     rules,
     store_bets,
     store_events,
     store_players,
     view,
 )
+from svc.sportsbook.book import book_of
 from svc.sportsbook.contract import (
     BET_CANCELLED,
-    BET_PLACED,
     BET_SETTLED,
     CASH_OUT,
     DEDUCT,
@@ -53,7 +55,6 @@ from svc.sportsbook.contract import (
     BetAccepted,
     BetCancelled,
     BetOf,
-    BetPlaced,
     Bets,
     BetSettled,
     BetsOf,
@@ -65,6 +66,7 @@ from svc.sportsbook.contract import (
     LiabilityReport,
     PlaceBet,
 )
+from svc.sportsbook.contract_feed import RECOVER_EVENT, EventRecovery, RecoverEvent
 from svc.sportsbook.contract_offers import (
     CashedOut,
     CashOut,
@@ -80,23 +82,6 @@ from svc.sportsbook.names import NAMESPACE
 from svc.sportsbook.store_players import PlayerLimit
 from svc.wallet import contract as wallet
 
-RISK_KEY = "liabilities"
-RISK_CACHED_S = 2
-RISK_FORGOTTEN_S = 1.0
-"""A rush of bets makes the cached risk be forgotten once in so many seconds, not for each."""
-
-_risk_forgotten_at = [float("-inf")]
-
-
-def _risk_is_due(_: Any) -> bool:
-    """Tell whether the cached risk may be forgotten again; what is skipped expires by itself."""
-    now = time.monotonic()
-    if now - _risk_forgotten_at[0] < RISK_FORGOTTEN_S:
-        return False
-    _risk_forgotten_at[0] = now
-    return True
-
-
 sportsbook = Service(
     SPORTSBOOK,
     hears=(
@@ -104,10 +89,12 @@ sportsbook = Service(
         Hear(identity.PROFILE_UPDATED, "know the player's language"),
         Hear(identity.LIMIT_CHANGED, "hold stakes against the player's own limits"),
         Hear(identity.SELF_EXCLUDED, "refuse bets of excluded players"),
-        Hear(BET_PLACED, "own topic: the open risk changed", only=_risk_is_due),
-        Hear(BET_SETTLED, "own topic: the open risk changed", only=_risk_is_due),
-        Hear(BET_CANCELLED, "own topic: the open risk changed", only=_risk_is_due),
+        Hear(BET_SETTLED, "own topic: the open risk changed", only=risk.is_due),
+        Hear(BET_CANCELLED, "own topic: the open risk changed", only=risk.is_due),
+        Hear(identity.KYC_CHANGED, "refuse bets of players who are not who they say"),
         Hear(payment.PAYMENT_REFUNDED, "watch players whose deposits went back: lower stakes"),
+        Hear(payment.PAYMENT_DISPUTED, "take no bets of a player whose payment is disputed"),
+        Hear(payment.DISPUTE_CLOSED, "take bets again"),
         Hear(
             scheduler.JOB_DUE,
             "finish what waits: bets without the wallet's answer, messages of the feed",
@@ -120,8 +107,9 @@ sportsbook = Service(
         wallet.APPLY_BATCH,
         identity.AUTHORIZE,
         identity.CONFIRM_EXCLUSION,
+        identity.COUNT_STAKE,
     ),
-    asks=(scheduler.JOB_REQUESTED,),
+    asks=(scheduler.JOB_REQUESTED, identity.STAKES_TOLD),
     database=True,
     cache=True,
     localizes=(NAMESPACE,),
@@ -148,12 +136,15 @@ async def list_events(request: EventsWith, context: Context) -> Fixtures:
 async def get_event(request: EventOf, context: Context) -> EventDetail:
     if not rules.is_event_id(request.event_id):
         raise NotFound(f"there is no event {request.event_id}")
-    return await context.cache.read_through(
+    shown = await context.cache.read_through(
         view.cache_key(request.event_id),
         EventDetail,
         partial(view.detail, request.event_id, context),
         ttl_s=view.CACHED_S,
     )
+    if request.locale is None or request.locale == view.SHOWN_LOCALE:
+        return shown
+    return await languages.told(shown, request.locale, context)
 
 
 @sportsbook.answers(PLACE_BET)
@@ -212,7 +203,7 @@ async def liabilities(request: Liabilities, context: Context) -> LiabilityReport
         async with context.transaction() as tx:
             return LiabilityReport(items=await store_bets.liabilities(tx))
 
-    return await context.cache.read_through(RISK_KEY, LiabilityReport, load, ttl_s=RISK_CACHED_S)
+    return await context.cache.read_through(risk.KEY, LiabilityReport, load, ttl_s=risk.CACHED_S)
 
 
 @sportsbook.answers(QUOTE_CASH_OUT)
@@ -243,6 +234,12 @@ async def deduct(request: Deduction, context: Context) -> Empty:
     return Empty()
 
 
+@sportsbook.answers(RECOVER_EVENT)
+async def recover_event(request: RecoverEvent, context: Context) -> EventRecovery:
+    await identity.require_permission(context, request.actor_id, "sportsbook.recoveries")
+    return await feed_events.recover(request, context)
+
+
 @sportsbook.hears(identity.USER_REGISTERED)
 async def know_player(event: CloudEvent[identity.UserRegistered], tx: Tx, context: Context) -> None:
     _ = context
@@ -259,11 +256,12 @@ async def follow_profile(
 
 @sportsbook.hears(identity.LIMIT_CHANGED)
 async def follow_limit(event: CloudEvent[identity.LimitChanged], tx: Tx, context: Context) -> None:
-    _ = context
     data = event.data
     limit = PlayerLimit(kind=data.kind, period=data.period, amount=data.amount)
     await store_players.ensure(tx, data.user_id)
     await store_players.put_limit(tx, data.user_id, limit, event.time, data.effective_at)
+    if data.kind != "deposit":
+        await own_limits.begin(tx, data.user_id, context.now())
 
 
 @sportsbook.hears(identity.SELF_EXCLUDED)
@@ -275,25 +273,16 @@ async def exclude_player(
     tx.after_commit(lambda: identity.confirm_exclusion(context, user_id, until))
 
 
-async def _risk_changed(event: CloudEvent[Any], tx: Tx, context: Context) -> None:
-    """Forget the cached risk: the next look at it sums anew."""
-    _ = event
-    tx.after_commit(partial(context.cache.delete, RISK_KEY))
-
-
-@sportsbook.hears(BET_PLACED)
-async def risk_rises(event: CloudEvent[BetPlaced], tx: Tx, context: Context) -> None:
-    await _risk_changed(event, tx, context)
-
-
 @sportsbook.hears(BET_SETTLED)
 async def risk_falls(event: CloudEvent[BetSettled], tx: Tx, context: Context) -> None:
-    await _risk_changed(event, tx, context)
+    _ = event
+    tx.after_commit(partial(risk.forget, context))
 
 
 @sportsbook.hears(BET_CANCELLED)
 async def risk_is_gone(event: CloudEvent[BetCancelled], tx: Tx, context: Context) -> None:
-    await _risk_changed(event, tx, context)
+    _ = event
+    tx.after_commit(partial(risk.forget, context))
 
 
 @sportsbook.hears(payment.PAYMENT_REFUNDED)
@@ -302,6 +291,30 @@ async def watch_player(
 ) -> None:
     _ = context
     await store_players.watch(tx, event.data.user_id, event.time)
+
+
+@sportsbook.hears(identity.KYC_CHANGED)
+async def follow_verification(
+    event: CloudEvent[identity.KycChanged], tx: Tx, context: Context
+) -> None:
+    _ = context
+    await store_players.set_kyc(tx, event.data.user_id, event.data.status, event.time)
+
+
+@sportsbook.hears(payment.PAYMENT_DISPUTED)
+async def block_player(
+    event: CloudEvent[payment.PaymentDisputed], tx: Tx, context: Context
+) -> None:
+    _ = context
+    await store_players.note_dispute(tx, event.data.dispute_id, event.data.user_id, closed=False)
+
+
+@sportsbook.hears(payment.DISPUTE_CLOSED)
+async def unblock_player(
+    event: CloudEvent[payment.DisputeClosed], tx: Tx, context: Context
+) -> None:
+    _ = context
+    await store_players.note_dispute(tx, event.data.dispute_id, event.data.user_id, closed=True)
 
 
 @sportsbook.hears(scheduler.JOB_DUE)
@@ -313,7 +326,7 @@ async def job_due(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context)
 
 async def _sweep(context: Context) -> None:
     """Finish what waits; what fails now waits for the next time."""
-    for sweep in (feed.sweep, placing.sweep, paying.sweep):
+    for sweep in (feed.sweep, placing.sweep, extras.sweep, paying.sweep):
         try:
             await sweep(context)
         except Unavailable as failure:
@@ -337,6 +350,12 @@ async def sweep_once(context: Context) -> None:
 
 
 @sportsbook.on_start
+async def open_the_book(context: Context) -> None:
+    """Keep prices in memory, as the bucket shows them."""
+    await book_of(context).open(context)
+
+
+@sportsbook.on_start
 async def know_the_feeds_names(context: Context) -> None:
     await feed_descriptions.load(context)
 
@@ -350,6 +369,7 @@ async def read_the_feeds_stream(context: Context) -> None:
 @sportsbook.on_stop
 async def stop_background(context: Context) -> None:
     await feed_recovery.stop(context)
+    await book_of(context).close()
     await paying.of(context).close()
     for task in _background:
         task.cancel()

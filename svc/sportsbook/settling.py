@@ -12,10 +12,13 @@ from uuid import UUID, uuid5
 
 from msgspec import Struct
 
+from svc.identity.contract import ToldStake
 from svc.mesh.database import Tx
 from svc.sportsbook import (
     house,
+    own_limits,
     paying,
+    payout_day,
     rules,
     store_bets,
     store_exposure,
@@ -51,6 +54,7 @@ class Changes(Struct):
     at_risk: list[str] = []
     tokens_back: list[str] = []
     tokens_used: list[str] = []
+    counted: list[tuple[str, ToldStake]] = []
 
 
 async def decide(tx: Tx, bet_ids: Sequence[str]) -> None:
@@ -72,16 +76,27 @@ async def _decide(tx: Tx, bet_ids: Sequence[str]) -> None:
     legs = await store_bets.legs(tx, [bet.bet_id for bet in live])
     limits = house.limits(tx.context)
     changes = Changes()
+    days = await payout_day.of(tx, live, limits)
     for bet in live:
-        _change(bet, legs[bet.bet_id], limits, changes)
+        _change(bet, legs[bet.bet_id], limits, changes, days)
     await _write(tx, changes)
+    if days is not None:
+        await days.write(tx)
 
 
-def _change(bet: BetRow, legs: list[LegRow], limits: rules.Limits, changes: Changes) -> None:
+def _change(
+    bet: BetRow,
+    legs: list[LegRow],
+    limits: rules.Limits,
+    changes: Changes,
+    days: payout_day.Days | None,
+) -> None:
     """Note what has to change for a bet, given its legs as they are."""
     win = [leg.state for leg in legs if leg.part == "win"]
     place = [leg.state for leg in legs if leg.part == "place"]
     found = verdict(terms_of(bet, len(win), limits), win, place)
+    if days is not None:
+        found = days.held(bet, found)
     cancelled = found is not None and found.result == "void" and any(leg.cancelled for leg in legs)
     if bet.status == "accepted":
         if found is None:
@@ -96,6 +111,8 @@ def _change(bet: BetRow, legs: list[LegRow], limits: rules.Limits, changes: Chan
         return
     _take_back(bet, changes)
     if found is None:
+        if bet.counted:
+            changes.counted.append((bet.user_id, own_limits.stands(bet)))
         changes.ended.append(Ended(bet_id=bet.bet_id, version=bet.version + 1, status="accepted"))
         if len(legs) > 1:
             changes.at_risk.append(bet.bet_id)
@@ -126,6 +143,8 @@ def _pay(bet: BetRow, found: Verdict, *, cancelled: bool, changes: Changes) -> N
     """Note that a bet is decided: its payment is a movement of money, and an event."""
     if bet.free_bet_id is not None and found.result == "void":
         changes.tokens_back.append(bet.bet_id)
+    if bet.counted:
+        changes.counted.append((bet.user_id, own_limits.stands(bet, payout=found.payout)))
     transfer_id = payment_id(bet.bet_id, bet.version + 1, "pay")
     changes.ended.append(
         Ended(
@@ -230,6 +249,8 @@ async def _write(tx: Tx, changes: Changes) -> None:
     await store_settlement.publish_all(tx, BET_CANCELLED, changes.cancelled)
     await store_exposure.release(tx, changes.at_rest)
     await store_exposure.release(tx, changes.at_risk, 1)
+    if changes.counted:
+        await own_limits.tell(tx, changes.counted)
     if changes.tokens_used:
         await store_exposure.use_again(tx, changes.tokens_used)
     if changes.tokens_back:

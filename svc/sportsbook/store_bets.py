@@ -26,7 +26,8 @@ class BetRow(Struct, frozen=True, kw_only=True):
     """A bet as it is stored; money in minor units.
 
     `stake` is all of it: the unit stake times the lines, twice each way. `version` counts what
-    happened to it since it was accepted. `running` is the part that was not cashed out.
+    happened to it since it was accepted. `running` is the part that was not cashed out. `counted`
+    stands against limits of the player's own.
     """
 
     bet_id: str
@@ -44,6 +45,7 @@ class BetRow(Struct, frozen=True, kw_only=True):
     potential_payout: int
     free_bet_id: str | None = None
     lucky: bool = False
+    counted: bool = False
     status: BetStatus
     version: int = 0
     running: Decimal = Decimal(1)
@@ -58,6 +60,7 @@ class BetRow(Struct, frozen=True, kw_only=True):
     recheck_at: datetime | None = None
     expired_at: datetime | None = None
     settled_at: datetime | None = None
+    event_ids: list[str] | None = None
 
 
 class LegRow(Struct, frozen=True, kw_only=True):
@@ -105,7 +108,8 @@ class LegRow(Struct, frozen=True, kw_only=True):
 
 BET_COLUMNS = (
     "bet_id::text, user_id::text, request_hash, kind, system_sizes, each_way, lines, unit_stake,"
-    " stake, currency, odds, odds_policy, potential_payout, free_bet_id::text, lucky, status,"
+    " stake, currency, odds, odds_policy, potential_payout, free_bet_id::text, lucky, counted,"
+    " status,"
     " version, running, cashed_out, result, payout, refusal::text, stake_transfer_id::text,"
     " rollback_transfer_id::text, payout_transfer_id::text, placed_at, recheck_at, expired_at,"
     " settled_at"
@@ -166,19 +170,21 @@ async def insert(tx: Tx, bets: Sequence[tuple[BetRow, str, Sequence[LegRow]]]) -
         """
         INSERT INTO bet (bet_id, user_id, idempotency_key, request_hash, kind, system_sizes,
             each_way, lines, unit_stake, stake, currency, odds, odds_policy, potential_payout,
-            free_bet_id, lucky, stake_transfer_id, rollback_transfer_id, placed_at, recheck_at)
+            free_bet_id, lucky, stake_transfer_id, rollback_transfer_id, placed_at, recheck_at,
+            counted)
         SELECT bet_id, user_id, idempotency_key, request_hash, kind, sizes::integer[],
             each_way, lines, unit_stake, stake, currency, odds, odds_policy, potential_payout,
-            free_bet_id, lucky, stake_transfer_id, rollback_transfer_id, placed_at, recheck_at
+            free_bet_id, lucky, stake_transfer_id, rollback_transfer_id, placed_at, recheck_at,
+            counted
         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::text[],
             $7::boolean[], $8::integer[], $9::bigint[], $10::bigint[], $11::text[], $12::numeric[],
             $13::text[], $14::bigint[], $15::uuid[], $16::boolean[], $17::uuid[], $18::uuid[],
-            $19::timestamptz[], $20::timestamptz[])
+            $19::timestamptz[], $20::timestamptz[], $21::boolean[])
         AS n (bet_id, user_id, idempotency_key, request_hash, kind, sizes, each_way, lines,
             unit_stake, stake, currency, odds, odds_policy, potential_payout, free_bet_id, lucky,
-            stake_transfer_id, rollback_transfer_id, placed_at, recheck_at)
+            stake_transfer_id, rollback_transfer_id, placed_at, recheck_at, counted)
         """,
-        *columns([_inserted(bet, key) for bet, key, _ in bets], 20),
+        *columns([_inserted(bet, key) for bet, key, _ in bets], 21),
     )
     await tx.execute(
         """
@@ -220,31 +226,13 @@ def _inserted(bet: BetRow, key: str) -> tuple[object, ...]:
         bet.rollback_transfer_id,
         bet.placed_at,
         bet.recheck_at,
+        bet.counted,
     )
 
 
 def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
     """Return rows as the arrays of unnest, one per column."""
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
-
-
-async def accept(tx: Tx, bet_ids: Sequence[str], now: datetime) -> set[str]:
-    """Accept pending bets; return those that were: the others are given up, or not pending."""
-    rows = await tx.fetch(
-        """
-        WITH locked AS (
-            SELECT bet_id FROM bet
-            WHERE bet_id = ANY ($1::uuid[]) AND status = 'pending' AND expired_at IS NULL
-            ORDER BY bet_id FOR UPDATE
-        )
-        UPDATE bet SET status = 'accepted', accepted_at = $2
-        FROM locked WHERE bet.bet_id = locked.bet_id
-        RETURNING bet.bet_id::text
-        """,
-        list(bet_ids),
-        now,
-    )
-    return {row["bet_id"] for row in rows}
 
 
 async def told(tx: Tx, bet_ids: Sequence[str]) -> tuple[dict[str, list[str]], set[str]]:

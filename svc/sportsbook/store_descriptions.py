@@ -1,6 +1,7 @@
 """The SQL of the feed's descriptions: one function per statement."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -50,3 +51,33 @@ async def of(tx: Tx, locale: str) -> list[MarketText]:
         )
         for row in rows
     ]
+
+
+async def people(tx: Tx, locale: str, person_ids: Sequence[str], since: datetime) -> dict[str, str]:
+    """Return names in a language by id; an empty one only if it was asked for since an instant."""
+    rows = await tx.fetch(
+        """
+        SELECT person_id, name FROM person
+        WHERE locale = $1 AND person_id = ANY ($2::text[]) AND (name <> '' OR asked_at > $3)
+        """,
+        locale,
+        list(person_ids),
+        since,
+    )
+    return {row["person_id"]: row["name"] for row in rows}
+
+
+async def put_person(tx: Tx, locale: str, person_id: str, name: str, now: datetime) -> None:
+    """Write what somebody is called in a language; a name that is known stays while none comes."""
+    await tx.execute(
+        """
+        INSERT INTO person (locale, person_id, name, asked_at) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (locale, person_id) DO UPDATE
+        SET name = CASE WHEN excluded.name = '' THEN person.name ELSE excluded.name END,
+            asked_at = excluded.asked_at
+        """,
+        locale,
+        person_id,
+        name,
+        now,
+    )

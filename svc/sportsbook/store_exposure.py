@@ -40,6 +40,18 @@ async def held(tx: Tx, keys: Sequence[Key]) -> dict[Key, int]:
     }
 
 
+async def begin(tx: Tx, keys: Sequence[Key]) -> None:
+    """Make the rows of outcomes that nobody has bet on yet."""
+    await tx.execute(
+        """
+        INSERT INTO exposure (event_id, market_id, specifiers, outcome_id, amount)
+        SELECT n.*, 0 FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[]) AS n
+        ON CONFLICT (event_id, market_id, specifiers, outcome_id) DO NOTHING
+        """,
+        *columns(keys, 4),
+    )
+
+
 async def add(tx: Tx, profits: Mapping[Key, int]) -> None:
     """Add bets' profits to what their outcomes could cost."""
     await tx.execute(

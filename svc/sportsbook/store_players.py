@@ -5,6 +5,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from svc.identity.contract import ToldStake
 from svc.mesh.database import Tx
 from svc.sportsbook.contract import LimitExceeded
 
@@ -16,6 +17,8 @@ class Player(Struct, frozen=True, kw_only=True):
     locale: str
     excluded_until: datetime | None
     watched_since: datetime | None
+    kyc_status: str = "none"
+    disputed: bool = False
 
 
 class PlayerLimit(Struct, frozen=True, kw_only=True):
@@ -48,7 +51,7 @@ async def lock_all(tx: Tx, user_ids: Sequence[str]) -> dict[str, Player]:
     """Lock players, in the order of their ids: bets of each are taken in one after the other."""
     rows = await tx.fetch(
         """
-        SELECT user_id::text, locale, excluded_until, watched_since
+        SELECT user_id::text, locale, excluded_until, watched_since, kyc_status, disputed
         FROM player WHERE user_id = ANY ($1::uuid[]) ORDER BY player.user_id FOR UPDATE
         """,
         list(user_ids),
@@ -100,6 +103,44 @@ async def watch(tx: Tx, user_id: str, since: datetime) -> None:
     )
 
 
+async def set_kyc(tx: Tx, user_id: str, status: str, at: datetime) -> None:
+    """Keep the newest state of the verification, in whatever order events come."""
+    await tx.execute(
+        """
+        INSERT INTO player (user_id, kyc_status, kyc_at) VALUES ($1, $2, $3)
+        ON CONFLICT (user_id) DO UPDATE
+        SET kyc_status = excluded.kyc_status, kyc_at = excluded.kyc_at
+        WHERE player.kyc_at IS NULL OR player.kyc_at <= excluded.kyc_at
+        """,
+        user_id,
+        status,
+        at,
+    )
+
+
+async def note_dispute(tx: Tx, dispute_id: str, user_id: str, *, closed: bool) -> None:
+    """Keep that a dispute began or ended, in whatever order its news come."""
+    await ensure(tx, user_id)
+    await lock_all(tx, [user_id])  # two disputes of one player stand in line
+    await tx.execute(
+        """
+        INSERT INTO dispute (dispute_id, user_id, closed) VALUES ($1, $2, $3)
+        ON CONFLICT (dispute_id) DO UPDATE SET closed = dispute.closed OR excluded.closed
+        """,
+        dispute_id,
+        user_id,
+        closed,
+    )
+    await tx.execute(
+        """
+        UPDATE player
+        SET disputed = EXISTS (SELECT FROM dispute WHERE user_id = $1 AND NOT closed)
+        WHERE user_id = $1
+        """,
+        user_id,
+    )
+
+
 async def put_limit(
     tx: Tx, user_id: str, limit: PlayerLimit, requested_at: datetime, effective_at: datetime
 ) -> None:
@@ -139,6 +180,23 @@ async def limits(tx: Tx, user_ids: Sequence[str], now: datetime) -> dict[str, li
     return found
 
 
+async def count_bets(tx: Tx, user_id: str, since: datetime) -> list[ToldStake]:
+    """Mark a player's bets since an instant as counted; return how those stand that were not."""
+    rows = await tx.fetch(
+        """
+        UPDATE bet SET counted = true
+        WHERE user_id = $1 AND placed_at > $2 AND NOT counted AND status <> 'rejected'
+            AND free_bet_id IS NULL
+        RETURNING bet_id::text AS stake_id, stake AS staked, placed_at,
+            CASE WHEN status = 'cashed_out' THEN cashed_out
+                 ELSE cashed_out + coalesce(payout, 0) END AS returned
+        """,
+        user_id,
+        since,
+    )
+    return [ToldStake(**dict(row)) for row in rows]
+
+
 async def check_limit(
     tx: Tx, user_id: str, limit: PlayerLimit, since: datetime, stake: int
 ) -> None:
@@ -148,8 +206,9 @@ async def check_limit(
     """
     used: int = await tx.fetchval(
         """
-        SELECT coalesce(sum(stake - CASE WHEN $3 = 'loss' THEN coalesce(payout, 0) ELSE 0 END), 0)
-               ::bigint
+        SELECT coalesce(sum(stake - CASE WHEN $3 <> 'loss' THEN 0
+                                    WHEN status = 'cashed_out' THEN cashed_out
+                                    ELSE cashed_out + coalesce(payout, 0) END), 0)::bigint
         FROM bet
         WHERE user_id = $1 AND placed_at >= $2 AND status <> 'rejected'
         """,

@@ -70,7 +70,8 @@ async def asked_since(tx: Tx, producer: int, since: datetime) -> list[Asked]:
     rows = await tx.fetch(
         """
         SELECT asked_at, to_timestamp(after_ms / 1000.0) AS after FROM recovery
-        WHERE producer = $1 AND asked_at >= $2 AND refusal <> 'unreachable'
+        WHERE producer = $1 AND event_id IS NULL AND asked_at >= $2
+          AND refusal <> 'unreachable'
         """,
         producer,
         since,

@@ -19,11 +19,13 @@ from svc.sportsbook import (
     rules,
     rules_settlement,
     rules_systems,
+    standing,
     store_bets,
     store_events,
     store_exposure,
     store_players,
 )
+from svc.sportsbook.book import book_of
 from svc.sportsbook.contract import FreeBetUnusable, MarketClosed, PlaceBet
 from svc.sportsbook.rules import Key, Offer, Slip
 from svc.sportsbook.rules_settlement import Terms
@@ -84,6 +86,8 @@ async def strike_all(asked: Sequence[Asked], tx: Tx) -> list[BetRow | Refused]:
         offers=await store_events.lock_offers(tx, keys),
         held=await store_exposure.held(tx, keys),
     )
+    book_of(tx.context).learn(this.offers)
+    await _begin_risk(this, tx)
     answers: list[BetRow | Refused] = []
     for each in asked:
         try:
@@ -99,6 +103,14 @@ async def strike_all(asked: Sequence[Asked], tx: Tx) -> list[BetRow | Refused]:
     return answers
 
 
+async def _begin_risk(this: Round, tx: Tx) -> None:
+    """Give outcomes without bets their row: what has no row cannot be locked against others."""
+    new = sorted(this.offers.keys() - this.held.keys())
+    if new:
+        await store_exposure.begin(tx, new)
+        this.held |= await store_exposure.held(tx, new)
+
+
 def _known(each: Asked, known: dict[tuple[str, str], BetRow]) -> BetRow | Refused:
     bet = known[each.slip.user_id, each.slip.idempotency_key]
     return bet if bet.request_hash == request_hash(each.slip) else IdempotencyMismatch()
@@ -108,7 +120,7 @@ async def _strike(asked: Asked, this: Round, tx: Tx) -> BetRow:
     """Return the pending bet that a slip is now; nothing stays behind when it is refused."""
     slip, checked = asked.slip, asked.checked
     player = this.players[slip.user_id]
-    rules.check_player(player.excluded_until, this.now)
+    standing.check(player, this.now, asked.context)
     prices = await _prices(slip, checked, this, tx)
     rules.check_stake(checked.stake, this.limits, watched=player.watched_since is not None)
     if slip.free_bet_id is None:
@@ -127,6 +139,23 @@ async def _strike(asked: Asked, this: Round, tx: Tx) -> BetRow:
         this.added[key] = this.added.get(key, 0) + profit
     this.struck.append((bet, slip.idempotency_key, _legs(bet, checked, prices)))
     return bet
+
+
+def is_plain(player: Player | None, now: datetime, context: Context) -> bool:
+    """Tell whether nothing but prices and risk has to be looked at for a locked player's bet."""
+    if player is None or player.watched_since is not None:
+        return False
+    try:
+        standing.check(player, now, context)
+    except Refused:
+        return False
+    return True
+
+
+def drafted(asked: Asked, prices: Prices, this: Round) -> tuple[BetRow, list[LegRow]]:
+    """Return the pending bet that a slip is at these prices, and its legs."""
+    bet = _bet(asked.slip, asked.checked, prices, this, asked.context)
+    return bet, _legs(bet, asked.checked, prices)
 
 
 def _bet(slip: PlaceBet, checked: Slip, prices: Prices, this: Round, context: Context) -> BetRow:
@@ -157,10 +186,12 @@ def _bet(slip: PlaceBet, checked: Slip, prices: Prices, this: Round, context: Co
         potential_payout=rules_settlement.paid(exact, terms),
         free_bet_id=slip.free_bet_id,
         lucky=lucky and house.gives_lucky_extras(context),
+        counted=slip.free_bet_id is None and slip.user_id in this.own_limits,
         status="pending",
         stake_transfer_id=context.new_id(),
         rollback_transfer_id=context.new_id(),
         placed_at=this.now,
+        event_ids=[key[0] for key in checked.keys],
         recheck_at=this.now + house.live_delay(context) if prices.live else None,
     )
 
@@ -185,12 +216,19 @@ def _leg(bet: BetRow, key: Key, odds: Decimal) -> LegRow:
 
 async def _prices(slip: PlaceBet, checked: Slip, this: Round, tx: Tx) -> Prices:
     """Return the prices at which a bet is struck; raises NotFound, MarketClosed, OddsChanged."""
+    prices = plain_prices(slip, checked, this)
+    if not slip.each_way:
+        return prices
+    return msgspec.structs.replace(prices, place=await _place_halves(checked.keys, prices.win, tx))
+
+
+def plain_prices(slip: PlaceBet, checked: Slip, this: Round) -> Prices:
+    """Return the prices of a slip's legs; raises NotFound, MarketClosed, OddsChanged."""
     current = current_odds(checked.keys, this.offers, this.now)
     wanted = [Decimal(selection.odds) for selection in slip.selections]
     rules.check_prices(slip.odds_policy, wanted, current)
-    place = await _place_halves(checked.keys, current, tx) if slip.each_way else []
     live = rules.started_live(this.offers[key] for key in checked.keys)
-    return Prices(win=current, place=place, live=live)
+    return Prices(win=current, place=[], live=live)
 
 
 def current_odds(keys: list[Key], offers: dict[Key, Offer], now: datetime) -> list[Decimal]:

@@ -297,7 +297,7 @@ REFUSALS = (
 
 BALANCE = Call(
     "rpc.wallet.v1.balance", BalanceOf, Balance, "Read a player's balance.",
-    callers=MONEY_CALLERS, refuses=(NotFound,), idempotent=True, deadline_ms=1_000,
+    callers=(*MONEY_CALLERS, "identity"), refuses=(NotFound,), idempotent=True, deadline_ms=1_000,
     route=Route(method="GET", path="/v1/wallet", tag="wallet", from_token=("user_id",)),
 )  # fmt: skip
 DEDUCT_BALANCE = Call(

@@ -43,6 +43,7 @@ from svc.notification import contract as notification
 from svc.payment import contract as payment
 from svc.wallet import contract as wallet
 from tests.casino.players import balance_becomes, new_player, pay_in
+from tests.identity.people import registered
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
 from tests.support.waiting import until
@@ -238,18 +239,15 @@ async def test_an_excluded_player_opens_no_session_and_plays_no_round(operator: 
 
 
 async def test_stakes_and_losses_stay_below_what_the_player_allowed_themselves(
-    operator: Operator, platform: Platform
+    operator: Operator, platform: Platform, services: Services
 ) -> None:
-    user_id = await new_player(operator, 10_000)
+    await services("identity")
+    user_id, _ = await registered(operator)
+    await pay_in(operator, user_id, 10_000)
+    await balance_becomes(operator, user_id, 10_000)
     sessions = [await opened(operator, user_id) for _ in range(4)]
-    stakes = identity.LimitChanged(
-        user_id=user_id,
-        kind="stake",
-        period="day",
-        amount=250,
-        effective_at=SystemClock().now(),
-    )
-    await operator.publish(identity.LIMIT_CHANGED, stakes, subject=user_id)
+    limit = identity.SetLimits(user_id=user_id, kind="stake", period="day", amount=250)
+    await operator.call(identity.SET_LIMITS, limit)
 
     async with platform.database("casino") as database:
 

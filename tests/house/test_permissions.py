@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from svc import catalogue
 from svc.generate.topology import Permissions, Topology
 from svc.mesh.contract import LANE_OF_TOPIC
+from svc.mesh.policy_releases import release_subject
 from svc.platform.installation import ROOT, Installation, prepare
 from svc.platform.nats_server import NatsServer
 from svc.platform.ports import free_ports
@@ -52,6 +53,9 @@ def subjects() -> list[str]:
                 f"rpc.mesh.v1.{name}.dead_list",
                 f"$JS.API.CONSUMER.CREATE.{stream}.{name}",
             }
+    for service in TOPOLOGY.services:
+        found |= {release_subject(call.subject, "blue") for call in service.contract.answers[:1]}
+    found |= {"$KV.mesh_policy.limit.all.wallet.all", "$JS.API.STREAM.INFO.KV_mesh_policy"}
     found |= {"$JS.API.STREAM.PURGE.WALLET", "$JS.API.STREAM.DELETE.WALLET", "$SRV.PING"}
     return sorted(found | {"anything.else", "_INBOX.operator.reply"})
 

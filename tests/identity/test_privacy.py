@@ -15,13 +15,16 @@ from svc.identity.contract_privacy import (
     SUBMIT_VERIFICATION,
     USER_ERASED,
     Erase,
+    MoneyLeft,
     OwnData,
     SubmitVerification,
     Verification,
 )
+from svc.mesh.clock import new_id
 from svc.mesh.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from svc.notification import contract as notification
 from svc.scheduler import contract as scheduler
+from svc.wallet import contract as wallet
 from tests.identity.people import PASSWORD, logged_in, profile_of, registered, somebody
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
@@ -32,7 +35,7 @@ async def running(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARGON2_MEMORY_KIB", "64")
     monkeypatch.setenv("ARGON2_TIME_COST", "1")
     monkeypatch.setenv("EXCLUSION_CONFIRMED_BY", "none")
-    await services("identity")
+    await services("identity", "wallet")
 
 
 async def submit(operator: Operator, user_id: str) -> Verification:
@@ -182,6 +185,21 @@ async def test_an_export_holds_all_that_an_erasure_forgets(
     await operator.call(identity.REGISTER, account)
     page = await operator.call(security.SECURITY_EVENTS, security.SecurityEventsOf(user_id=user_id))
     assert page.items[0].kind == "erased"
+
+
+async def test_an_account_with_money_is_not_forgotten_before_it_is_taken_out(
+    operator: Operator,
+) -> None:
+    user_id, _ = await registered(operator)
+    fields = {"user_id": user_id, "amount": 70, "currency": "EUR", "reference": "test"}
+    paid = wallet.Transfer(transfer_id=new_id(), kind="deposit", **fields)  # pyright: ignore[reportArgumentType] -- fields by name
+    await operator.call(wallet.CREDIT_BALANCE, paid)
+    with pytest.raises(MoneyLeft) as refused:
+        await operator.call(ERASE, Erase(user_id=user_id, password=PASSWORD))
+    assert (refused.value.members["cash"], refused.value.members["debt"]) == (70, 0)
+    taken = wallet.Transfer(transfer_id=new_id(), kind="withdrawal", **fields)  # pyright: ignore[reportArgumentType] -- fields by name
+    await operator.call(wallet.DEDUCT_BALANCE, taken)
+    await operator.call(ERASE, Erase(user_id=user_id, password=PASSWORD))
 
 
 async def test_an_exclusion_outlasts_the_wish_to_be_forgotten(operator: Operator) -> None:

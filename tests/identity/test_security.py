@@ -173,7 +173,10 @@ async def reset_code(operator: Operator, user_id: str) -> str:
         notification.NOTIFICATION_REQUESTED,
         lambda data: data.user_id == user_id and data.template == "one_time_code",
     )
-    return notice.data.arguments["code"]
+    reference = notice.data.arguments
+    assert reference.keys() == {"code_of"}, "the code itself stands in no stream"
+    wanted = identity.IssueCode(user_id=user_id, code_id=reference["code_of"])
+    return (await operator.call(identity.ISSUE_CODE, wanted)).code
 
 
 async def test_a_code_from_the_sms_sets_a_password_once_and_ends_all_sessions(
@@ -191,6 +194,10 @@ async def test_a_code_from_the_sms_sets_a_password_once_and_ends_all_sessions(
     async with platform.database("identity") as connection:
         stored = await connection.fetchval("SELECT string_agg(c::text, '') FROM one_time_codes c")
     assert code not in stored
+    with pytest.raises(NotFound):
+        await operator.call(
+            identity.ISSUE_CODE, identity.IssueCode(user_id=user_id, code_id=new_id())
+        )
     reset = security.ConfirmReset(email=email, code=code, new_password=NEW)
     outcomes = await asyncio.gather(
         *(operator.call(security.CONFIRM_RESET, reset) for _ in range(3)), return_exceptions=True

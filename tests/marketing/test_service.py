@@ -351,6 +351,45 @@ async def test_a_bonus_expires_with_what_is_left_of_it(
     assert len(await operator.all_heard(BONUS_EXPIRED, lambda e: e.user_id == user_id)) == 1
 
 
+async def test_a_withdrawal_forfeits_the_bonus_with_its_winnings_and_spins_stay(
+    operator: Operator, platform: Platform
+) -> None:
+    user_id = await registered(operator)
+    welcome = (
+        await operator.heard(
+            BONUS_AWARDED, lambda a: a.user_id == user_id and a.campaign == "welcome-bonus"
+        )
+    ).data
+    await operator.publish(
+        wallet.BALANCE_CHANGED, balance(user_id, welcome.transfer_id, 1_700), subject=user_id
+    )
+    async with platform.database("marketing") as database:
+
+        async def followed() -> bool:
+            known = "SELECT bonus_balance FROM players WHERE user_id = $1"
+            return await database.fetchval(known, user_id) == 1_700
+
+        await until(followed)
+    paid = deposit(user_id, 700, first=True)
+    asked = payment.WithdrawalRequested(
+        withdrawal_id=new_id(), user_id=user_id, amount=500, currency="EUR"
+    )
+    for _ in range(2):
+        await operator.publish(payment.WITHDRAWAL_REQUESTED, asked, subject=user_id)
+    gone = await operator.heard(BONUS_EXPIRED, lambda e: e.user_id == user_id)
+    assert (gone.data.award_id, gone.data.amount, gone.data.forfeited) == (
+        welcome.award_id, 1_700, True,
+    )  # fmt: skip
+    found = await bonuses_of(operator, user_id)
+    assert (found["welcome-bonus"].status, found["welcome-spins"].status) == ("forfeited", "active")
+    # A deposit after the withdrawal earns its bonus as ever.
+    await operator.publish(payment.PAYMENT_SUCCESS, paid, subject=user_id)
+    await operator.heard(
+        BONUS_AWARDED, lambda a: a.user_id == user_id and a.campaign == "first-deposit"
+    )
+    assert len(await operator.all_heard(BONUS_EXPIRED, lambda e: e.user_id == user_id)) == 1
+
+
 async def test_a_bonus_that_is_played_out_is_completed_but_not_before_it_was_credited(
     operator: Operator,
 ) -> None:

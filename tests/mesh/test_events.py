@@ -125,7 +125,7 @@ async def test_a_refused_event_is_parked_at_once_with_its_cause(pair: Pair) -> N
 async def test_a_poison_event_is_parked_after_its_attempts_and_holds_up_nobody(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("svc.mesh.consumer.BACKOFF_S", (0.02,))
+    monkeypatch.setattr("svc.mesh.endings.BACKOFF_S", (0.02,))
     number = await say(pair, "poison")
     healthy = await say(pair)
 
@@ -197,3 +197,57 @@ async def test_an_event_in_work_when_the_service_stops_is_finished_first(pair: P
     await stopping
 
     assert number in pair.memory.effects
+
+
+async def waiting_together(pair: Pair, moods: list[str]) -> list[int]:
+    """Publish events that all wait when the service begins to hear; return their numbers."""
+    # The first makes the handler known: only then does it share transactions.
+    first = await say(pair)
+
+    async def known() -> bool:
+        return first in await pair.effects()
+
+    await until(known)
+    assert pair.answering.relay is not None
+    await pair.answering.relay.drain()
+    numbers = [await say(pair, mood) for mood in moods]
+    await pair.answering.relay.restart()
+    return numbers
+
+
+async def test_events_that_wait_at_the_same_time_share_a_transaction(pair: Pair) -> None:
+    numbers = await waiting_together(pair, ["good"] * 40)
+
+    async def all_there() -> bool:
+        return set(numbers) <= set(await pair.effects())
+
+    await until(all_there)
+    async with pair.asking.context().transaction() as tx:
+        transactions = await tx.fetchval(
+            "SELECT count(DISTINCT xmin::text) FROM effect WHERE number = ANY($1)", numbers
+        )
+    assert transactions < len(numbers)
+    assert sorted(pair.memory.effects[-len(numbers) :]) == numbers
+
+
+async def test_one_that_fails_among_those_that_share_a_transaction_stops_no_other(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("svc.mesh.endings.BACKOFF_S", (0.02,))
+    moods = [*["good"] * 10, "poison", *["good"] * 10, "refused", *["good"] * 10, "later"]
+    numbers = await waiting_together(pair, moods)
+    good = [number for number, mood in zip(numbers, moods, strict=True) if mood != "poison"]
+    good.remove(numbers[21])
+
+    async def all_there() -> bool:
+        return set(good) <= set(await pair.effects())
+
+    async def parked() -> bool:
+        poison = await dead_letters(pair, f'"number":{numbers[10]},')
+        refused = await dead_letters(pair, f'"number":{numbers[21]},')
+        return bool(poison and refused)
+
+    await until(all_there)
+    await until(parked)
+    effects = await pair.effects()
+    assert sorted(number for number in effects if number in numbers) == good

@@ -23,6 +23,8 @@ SPECIAL: dict[str, list[dict[str, object]]] = {
     "SelfExcludedEvent": [{"time_out": True}, {"time_out": False}],
     "BetSettledEvent": [{"result": result} for result in get_args(sportsbook.BetResult)],
     "BonusAwardedEvent": [{"kind": kind} for kind in get_args(marketing.BonusKind)],
+    "BonusExpiredEvent": [{"forfeited": True}, {"forfeited": False}],
+    "DisputeClosedEvent": [{"won": True}, {"won": False}],
     "PrizeAwardedEvent": [{"kind": kind} for kind in get_args(gaming.PrizeKind)],
     "CasinoPayoutCompleteEvent": [{"payout": 0}, {"payout": 5}],
     "ProfileUpdatedEvent": [{"changed": ["phone"]}, {"changed": ["locale"]}],

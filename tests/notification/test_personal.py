@@ -2,13 +2,13 @@
 
 from svc.identity import contract as identity, contract_privacy as privacy, contract_security
 from tests.notification.conftest import Provider, Register, inbox, received
-from tests.support.mesh import Operator
+from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
 from tests.support.waiting import until
 
 
 async def test_a_reset_code_comes_by_sms_and_nowhere_else_and_opens_the_account(
-    register: Register, operator: Operator, provider: Provider
+    register: Register, operator: Operator, provider: Provider, platform: Platform
 ) -> None:
     user = await register(locale="en")
     await received(provider, user.email)
@@ -16,6 +16,12 @@ async def test_a_reset_code_comes_by_sms_and_nowhere_else_and_opens_the_account(
     await operator.call(contract_security.REQUEST_RESET, asked)
     text = (await received(provider, user.phone, 2))[-1]
     code = text.partition(" ")[0]
+    assert len(code) == 8
+    async with platform.database("notification") as database:
+        kept = await database.fetchval(
+            "SELECT string_agg(m::text, '') FROM messages m WHERE user_id = $1", user.user_id
+        )
+    assert code not in kept
     reset = contract_security.ConfirmReset(
         email=user.email, code=code, new_password="quite another password"
     )
@@ -28,8 +34,13 @@ async def test_a_reset_code_comes_by_sms_and_nowhere_else_and_opens_the_account(
 
 
 async def test_an_erased_user_leaves_no_address_behind(
-    register: Register, operator: Operator, provider: Provider, platform: Platform
+    register: Register,
+    operator: Operator,
+    provider: Provider,
+    platform: Platform,
+    services: Services,
 ) -> None:
+    await services("wallet")
     user = await register()
     await received(provider, user.phone)
     await received(provider, user.email)

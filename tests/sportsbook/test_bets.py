@@ -203,26 +203,6 @@ async def test_an_excluded_player_strikes_no_bets(
     assert await player.cash() == 10_000
 
 
-async def test_the_players_own_stake_limit_holds(
-    match: Match, player: Player, operator: Operator, platform: Platform
-) -> None:
-    await match.odds()
-    await player.bets(match.leg(), stake=100)
-    told = identity.LimitChanged(
-        user_id=player.user_id,
-        kind="stake",
-        period="day",
-        amount=1099,
-        effective_at=SystemClock().now(),
-    )
-    await operator.publish(identity.LIMIT_CHANGED, told, subject=player.user_id)
-    await known(platform, player, "player_limit", "amount = 1099")
-    with pytest.raises(LimitExceeded) as refused:
-        await player.bets(match.leg())
-    assert refused.value.members == {"limit": 1099, "left": 999, "period": "day"}
-    assert (await player.bets(match.leg(), stake=50)).status == "accepted"
-
-
 async def test_a_refunded_deposit_lowers_the_highest_stake(
     match: Match, operator: Operator, platform: Platform
 ) -> None:

@@ -160,6 +160,21 @@ async def test_a_bet_stop_suspends_active_markets_only(match: Match) -> None:
     assert (await market(match, 1)).status == "active"
 
 
+async def test_a_bet_stop_may_take_active_markets_off_and_leaves_all_others_as_they_are(
+    match: Match,
+) -> None:
+    await match.odds()
+    for status, number in ((-1, 10), (-2, 11), (-4, 29)):
+        await match.odds({(number, ""): {"1": "2.0"}}, status=status)
+    await match.odds(TOTAL)
+    await match.settle({"12": 'result="1"'}, market=18, specifiers=next(iter(TOTAL))[1])
+    before = {each.market_id: each.status for each in (await match.shown()).markets}
+    await send(match.operator, f'<bet_stop {match.head()} groups="all" market_status="0"/>')
+    after = {each.market_id: each.status for each in (await match.shown()).markets}
+    assert after == before | {1: "inactive"}
+    assert before[18] == "settled"
+
+
 async def test_a_bet_stop_of_another_group_leaves_a_market_open(match: Match) -> None:
     await match.odds()
     await match.stop("10_min|corners")

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 
 from msgspec import Struct, structs
 
+from svc.sportsbook.feed_names import VARIANTS, MarketText
 from svc.sportsbook.uof_messages import (
     Alive,
     BetCancel,
@@ -99,3 +100,18 @@ def written(message: Message) -> bytes:
         case _:
             node.extend(markets)
     return ET.tostring(node)
+
+
+def written_descriptions(texts: Sequence[MarketText]) -> bytes:
+    """Return descriptions of markets and variants as one document of the API."""
+    root = ET.Element("descriptions")
+    for text in texts:
+        if text.market_id == VARIANTS:
+            node = ET.SubElement(root, "variant", id=text.variant)
+        else:
+            node = ET.SubElement(root, "market", id=str(text.market_id), name=text.name)
+            node.attrib |= {"variant": text.variant, "groups": text.groups}
+        outcomes = ET.SubElement(node, "outcomes")
+        for outcome, name in text.outcomes.items():
+            ET.SubElement(outcomes, "outcome", id=outcome, name=name)
+    return ET.tostring(root)

@@ -1,0 +1,132 @@
+"""How the work on a heard event ends: acknowledged, given back to come again, or parked."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nats.errors import Error as NatsError
+
+from svc.mesh import letters, metrics
+from svc.mesh.clock import new_id
+from svc.mesh.delivery import Delivery
+from svc.mesh.envelope import CloudEvent
+from svc.mesh.errors import Refused, TimedOut, Unavailable
+
+if TYPE_CHECKING:
+    from svc.mesh.runtime import Runtime
+
+ATTEMPTS_MAX = 6
+"""After so many failed attempts an event is parked; an unavailable dependency does not count."""
+BACKOFF_S = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
+
+
+class Endings:
+    """Ends the work on what one service hears from one stream."""
+
+    def __init__(self, runtime: "Runtime", stream: str) -> None:
+        """Nothing has ended; `held` is what has not, in the order of arrival."""
+        self.runtime = runtime
+        self.stream = stream
+        self.service = runtime.service.name
+        self.held: dict[Delivery, None] = {}
+        self.counters: dict[tuple[str, str], Any] = {}
+        self.histograms: dict[str, Any] = {}
+
+    def tell(self, delivery: Delivery, what: Callable[[], None]) -> None:
+        """Tell the server of an event; without a connection it gives the event out again."""
+        try:
+            what()
+        except NatsError as failure:
+            self.runtime.log.warning(
+                "the server could not be told", subject=delivery.subject, cause=str(failure)
+            )
+
+    def done(self, delivery: Delivery, outcome: str, event: CloudEvent[Any] | None = None) -> None:
+        """Acknowledge an event whose effect is committed, and count it."""
+        self.tell(delivery, delivery.done)
+        self._ended(delivery, outcome)
+        if event is not None and outcome == "ok":
+            self.observe(event)
+
+    def observe(self, event: CloudEvent[Any]) -> None:
+        """Count how long an event took until its effect."""
+        histogram = self.histograms.get(event.type)
+        if histogram is None:
+            histogram = metrics.CONSUME_SECONDS.labels(self.service, event.type)
+            self.histograms[event.type] = histogram
+        delay = (self.runtime.clock.now() - event.time).total_seconds()
+        histogram.observe(max(delay, 0))
+
+    async def failed(self, delivery: Delivery, failure: Exception) -> None:
+        """Let an event come again, or park it."""
+        if isinstance(failure, (Unavailable, TimeoutError, NatsError)):
+            self._later(delivery, failure)
+            outcome = "unavailable"
+        elif isinstance(failure, Refused):
+            await self._park(delivery, failure)
+            outcome = "parked"
+        else:
+            self.runtime.log.error(
+                "event handler failed",
+                subject=delivery.subject,
+                attempt=delivery.attempts,
+                exc_info=failure,
+            )
+            if delivery.attempts >= ATTEMPTS_MAX:
+                await self._park(delivery, failure)
+                outcome = "parked"
+            else:
+                self._later(delivery, failure)
+                outcome = "failed"
+        self._ended(delivery, outcome)
+
+    def forget(self, delivery: Delivery) -> None:
+        """Say no more of an event that has not ended: the server will give it out again."""
+        self.held.pop(delivery, None)
+
+    def _ended(self, delivery: Delivery, outcome: str) -> None:
+        self.held.pop(delivery, None)
+        key = delivery.subject, outcome
+        counter = self.counters.get(key)
+        if counter is None:
+            counter = self.counters[key] = metrics.CONSUMED.labels(self.service, *key)
+        counter.inc()
+
+    def _later(self, delivery: Delivery, failure: BaseException) -> None:
+        delay = BACKOFF_S[min(delivery.attempts, len(BACKOFF_S)) - 1]
+        self.runtime.log.info(
+            "event comes again",
+            subject=delivery.subject,
+            attempt=delivery.attempts,
+            delay_s=delay,
+            cause=f"{type(failure).__name__}: {failure}",
+        )
+        # Without being told the server delivers it again after ack_wait: later, but not lost.
+        self.tell(delivery, lambda: delivery.again(delay))
+
+    async def _park(self, delivery: Delivery, failure: BaseException) -> None:
+        """Move an event to the dead-letter stream; only then is it done here."""
+        sequence = delivery.sequence
+        headers = letters.parked_headers(
+            self.service,
+            self.stream,
+            sequence,
+            subject=delivery.subject,
+            attempts=delivery.attempts,
+            failure=failure,
+        )
+        name = letters.letter_id(self.service, self.stream, sequence)
+        try:
+            await self.runtime.publish_now(
+                f"{letters.ROOT}.{name}", delivery.data, new_id(), headers
+            )
+        except (NatsError, TimedOut, Unavailable, TimeoutError) as lost:
+            self.runtime.log.warning("could not park an event", cause=str(lost))
+            self._later(delivery, lost)
+            return
+        self.tell(delivery, delivery.parked)
+        self.runtime.log.error(
+            "event parked",
+            subject=delivery.subject,
+            sequence=sequence,
+            cause=f"{type(failure).__name__}: {failure}",
+        )
