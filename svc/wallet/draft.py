@@ -12,8 +12,8 @@ from svc.wallet.store import Written
 class Draft:
     """A batch before it is written: what was decided, and on which wallets it rests.
 
-    `before` has the seq that each wallet had when it was first looked at. Once it is `sealed`, with
-    the `arguments` that write it, nothing is added any more.
+    `before` has the seq that each wallet had when it was first looked at. Once it is `sealed`,
+    ready to be written, nothing is added any more.
     """
 
     book: Book = field(default_factory=lambda: Book({}))
@@ -22,7 +22,6 @@ class Draft:
     ids: set[str] = field(default_factory=set[str])
     events: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
     sealed: Written | None = None
-    arguments: tuple[object, ...] = ()
 
     def add(self, decided: list[Decided]) -> None:
         """Take in what was decided on the draft's book."""

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from svc.wallet.book import Money, Record, Wallet
 
@@ -36,7 +37,7 @@ class Written(Struct, frozen=True, kw_only=True):
 
     `unmoved` are the wallets on which refusals rest, with the seq that was believed; `house` is
     the change of the house's accounts by currency and name; `links` are (id, what, transfer id);
-    `stakes` must not have been credited before.
+    `stakes` must not have been credited before; `arguments` are what is sent, once it is ready.
     """
 
     shard: int
@@ -54,6 +55,7 @@ class Written(Struct, frozen=True, kw_only=True):
     subject: str
     body: bytes
     events: int
+    arguments: tuple[object, ...] = ()
 
 
 async def open_wallets(connection: Any, currency_of: dict[str, str], at: datetime) -> None:
@@ -152,17 +154,22 @@ async def end_of_chain(connection: Any, shard: int) -> tuple[int, bytes]:
 WRITE = "SELECT write_batch({})".format(", ".join(f"${number}" for number in range(1, 47)))
 
 
-async def write(connection: Any, arguments: tuple[object, ...]) -> None:
+async def write(connection: Any, batch: Written) -> None:
     """Write a batch, all or nothing; in a transaction of its own when none is open.
 
     Raises UniqueViolationError when an id was decided meanwhile, and PostgresError with sqlstate
     WL001 when a wallet is not as believed or WL002 when the shard belongs to another writer.
     """
-    await connection.fetchval(WRITE, *arguments)
+    await connection.fetchval(WRITE, *(batch.arguments or arguments_of(batch)))
+
+
+def ready(batch: Written) -> Written:
+    """Return a batch that only has to be sent."""
+    return replace(batch, arguments=arguments_of(batch))
 
 
 def arguments_of(batch: Written) -> tuple[object, ...]:
-    """Return what `write` sends of a batch."""
+    """Return what is sent of a batch."""
     unmoved, changed, links = batch.unmoved, batch.changed, batch.links
     return (
         batch.shard, batch.no, batch.prev, batch.hash, batch.at,

@@ -160,9 +160,9 @@ class Writer:
         """
         if not draft.decided:
             return True
-        self.seal(draft)
+        batch = draft.sealed or self._seal(draft, draft.stakes())
         try:
-            await store.write(self.connection, draft.arguments)
+            await store.write(self.connection, batch)
         except (*LOST, asyncpg.InterfaceError) as failure:
             self.drop()
             raise Unavailable(f"the ledger could not commit: {type(failure).__name__}") from failure
@@ -346,7 +346,7 @@ class Writer:
 
     async def _write(self, draft: Draft, stakes: list[str]) -> store.Written:
         batch = self._seal(draft, stakes)
-        await store.write(self.connection, draft.arguments)
+        await store.write(self.connection, batch)
         return batch
 
     def _seal(self, draft: Draft, stakes: list[str]) -> store.Written:
@@ -362,8 +362,8 @@ class Writer:
             decided=draft.decided, stakes=stakes, event_id=new_id(),
             subject=BALANCE_CHANGED.subject, body=packed(draft.events), events=len(draft.events),
         )  # fmt: skip
-        draft.sealed, draft.arguments = batch, store.arguments_of(batch)
-        return batch
+        draft.sealed = store.ready(batch)
+        return draft.sealed
 
     def _committed(self, batch: store.Written | None, draft: Draft) -> None:
         """Take in what is on disk now, and tell of it."""
