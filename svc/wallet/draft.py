@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from svc.wallet.announcements import events_of
 from svc.wallet.book import Book
 from svc.wallet.ledger import Decided
+from svc.wallet.store import Written
 
 
 @dataclass(slots=True)
 class Draft:
     """A batch before it is written: what was decided, and on which wallets it rests.
 
-    `before` has the seq that each wallet had when it was first looked at.
+    `before` has the seq that each wallet had when it was first looked at. Once it is `sealed`,
+    ready to be written, nothing is added any more.
     """
 
     book: Book = field(default_factory=lambda: Book({}))
@@ -19,6 +21,7 @@ class Draft:
     decided: list[Decided] = field(default_factory=list[Decided])
     ids: set[str] = field(default_factory=set[str])
     events: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+    sealed: Written | None = None
 
     def add(self, decided: list[Decided]) -> None:
         """Take in what was decided on the draft's book."""

@@ -93,18 +93,27 @@ class Group:
         await self.writer.close()
 
     def _decide(self) -> None:
-        """Move what needs no reading from the queue into the draft, in order, while it fits."""
+        """Move what needs no reading from the queue into the draft, in order, while it fits.
+
+        A draft that is full is sealed at once: when Postgres is free, it only has to be sent.
+        """
         queue, writer, draft = self.queue, self.writer, self.draft
-        while queue and not self.alone:
-            asked = queue[0]
-            if draft.decided and len(draft.decided) + len(asked.operations) > self._share():
-                return
+        while queue and not self.alone and draft.sealed is None:
+            asked, share = queue[0], self._share()
+            if draft.decided and len(draft.decided) + len(asked.operations) > share:
+                break
             if not writer.simple(asked.operations, draft):
                 self._look()
                 return
             queue.popleft()
             asked.decided = writer.decide(asked.operations, asked.contexts, draft)
             self.drafted.append(asked)
+            if len(draft.decided) >= share:
+                break
+        else:
+            return
+        if writer.writing is not None:
+            writer.seal(draft)
 
     def _share(self) -> int:
         """Return how many operations a batch takes: half of all that are here.
@@ -152,28 +161,43 @@ class Group:
             self.task = None
 
     async def _write(self) -> None:
-        """Write what is drafted; meanwhile the next draft begins."""
-        draft, asked = self.draft, self.drafted
-        self.draft, self.drafted = Draft(), []
-        self.writer.writing = draft
-        try:
-            written = await self.writer.write(draft)
-        except Exception as failure:  # noqa: BLE001  # whatever it is, who waits must hear of it
-            self._forget_draft()
-            for one in asked:
-                one.fail(failure)
-            return
-        finally:
-            self.writer.writing = None
-        if written:
+        """Write what is drafted; meanwhile the next draft begins, and follows if it is sealed."""
+        draft, asked, sending = self._send()
+        while True:
+            try:
+                written = await sending
+            except Exception as failure:  # noqa: BLE001  # whatever it is, who waits must hear of it
+                self.writer.writing = None
+                self._forget_draft()
+                for one in asked:
+                    one.fail(failure)
+                return
+            if not written:
+                break
+            # First what Postgres works on next, then what is done.
+            following = self._send() if self.draft.sealed is not None else None
+            self.writer.committed(draft)
             for one in asked:
                 one.answer(one.decided)
+            if following is None:
+                self.writer.writing = None
+                self._decide()
+                return
+            draft, asked, sending = following
             self._decide()
-            return
         # A belief was wrong, so what was decided after it falls with it: all of it anew, in order.
+        self.writer.writing = None
         self._forget_draft()
         self.queue.extendleft(reversed(asked))
         await self._go_alone()
+
+    def _send(self) -> "tuple[Draft, list[Asked], asyncio.Task[bool]]":
+        """Begin to write what is drafted."""
+        draft, asked = self.draft, self.drafted
+        self.draft, self.drafted = Draft(), []
+        self.writer.seal(draft)
+        self.writer.writing = draft
+        return draft, asked, asyncio.create_task(self.writer.write(draft))
 
     def _forget_draft(self) -> None:
         """Undo what was decided on a batch that was not written; it is still waiting, in order."""

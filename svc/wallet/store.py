@@ -4,12 +4,17 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import asyncpg
 from msgspec import Struct
+from msgspec.structs import replace
 
 from svc.wallet.book import Money, Record, Wallet
 
 SHARDS_MAX = 64
 """How many writers there may be at once in one database."""
+STALE = "WL001"
+PLACES = "_order"
+"""How the indexes are called by which no place in a player's order is taken twice."""
 SHARD_LOCKS = 7_201_002
 """The advisory locks of the shards' owners: this and the shard's number."""
 
@@ -36,7 +41,7 @@ class Written(Struct, frozen=True, kw_only=True):
 
     `unmoved` are the wallets on which refusals rest, with the seq that was believed; `house` is
     the change of the house's accounts by currency and name; `links` are (id, what, transfer id);
-    `stakes` must not have been credited before.
+    `stakes` must not have been credited before; `arguments` are what is sent, once it is ready.
     """
 
     shard: int
@@ -54,6 +59,7 @@ class Written(Struct, frozen=True, kw_only=True):
     subject: str
     body: bytes
     events: int
+    arguments: tuple[object, ...] = ()
 
 
 async def open_wallets(connection: Any, currency_of: dict[str, str], at: datetime) -> None:
@@ -158,9 +164,18 @@ async def write(connection: Any, batch: Written) -> None:
     Raises UniqueViolationError when an id was decided meanwhile, and PostgresError with sqlstate
     WL001 when a wallet is not as believed or WL002 when the shard belongs to another writer.
     """
+    await connection.fetchval(WRITE, *(batch.arguments or arguments_of(batch)))
+
+
+def ready(batch: Written) -> Written:
+    """Return a batch that only has to be sent."""
+    return replace(batch, arguments=arguments_of(batch))
+
+
+def arguments_of(batch: Written) -> tuple[object, ...]:
+    """Return what is sent of a batch."""
     unmoved, changed, links = batch.unmoved, batch.changed, batch.links
-    await connection.fetchval(
-        WRITE,
+    return (
         batch.shard, batch.no, batch.prev, batch.hash, batch.at,
         array([user for user, _ in unmoved]), array([seq for _, seq in unmoved]),
         array([one.user_id for one in changed]), array([one.before for one in changed]),
@@ -256,3 +271,9 @@ def _wallet(row: Any) -> Wallet:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
+
+
+def is_stale(failure: asyncpg.PostgresError) -> bool:
+    """Say whether a wallet was not as believed: its place in the order was taken by others."""
+    constraint = getattr(failure, "constraint_name", None) or ""
+    return failure.sqlstate == STALE or constraint.endswith(PLACES)

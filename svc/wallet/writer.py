@@ -51,10 +51,7 @@ SETTINGS = {
 }
 PLAIN = (Deduct, Credit)
 """Operations that name their player themselves."""
-STALE = "WL001"
 NOT_OURS = "WL002"
-PLACES = "_order"
-"""How the indexes are called by which no place in a player's order is taken twice."""
 
 
 class Overtaken(Exception):
@@ -160,8 +157,9 @@ class Writer:
         """
         if not draft.decided:
             return True
+        batch = draft.sealed or self._seal(draft, draft.stakes())
         try:
-            batch = await self._write(draft, draft.stakes())
+            await self._send(batch, draft)
         except (*LOST, asyncpg.InterfaceError) as failure:
             self.drop()
             raise Unavailable(f"the ledger could not commit: {type(failure).__name__}") from failure
@@ -174,8 +172,17 @@ class Writer:
         except BaseException:
             self.drop()
             raise
-        self._committed(batch, draft)
         return True
+
+    def seal(self, draft: Draft) -> None:
+        """Make ready what writes a draft, as the next of what is being written; once is enough."""
+        if draft.sealed is None and draft.decided:
+            self._seal(draft, draft.stakes())
+
+    def committed(self, draft: Draft) -> None:
+        """Take in what is on disk now, and tell of it."""
+        if draft.sealed is not None:
+            self._committed(draft.sealed, draft)
 
     async def apply(
         self, operations: Sequence[Operation], contexts: Sequence[Context]
@@ -258,7 +265,7 @@ class Writer:
         """Say whether a belief was wrong; raises Unavailable when the shard is not ours."""
         if failure.sqlstate == NOT_OURS:
             raise Unavailable("another writer took this shard of the ledger") from failure
-        if is_stale(failure):
+        if store.is_stale(failure):
             self.careful = CAREFUL_BATCHES
             return True
         return isinstance(failure, asyncpg.UniqueViolationError)
@@ -335,23 +342,33 @@ class Writer:
         return Draft(Book(known, {user: known.pop(user) for user in unseen}), before)
 
     async def _write(self, draft: Draft, stakes: list[str]) -> store.Written:
+        batch = self._seal(draft, stakes)
+        await self._send(batch, draft)
+        return batch
+
+    async def _send(self, batch: store.Written, draft: Draft) -> None:
+        traced = self.runtime.parts.batch
+        if traced is None:
+            await store.write(self.connection, batch)
+            return
+        with traced("wallet", store.WRITE, (context for _, context in draft.decided)):
+            await store.write(self.connection, batch)
+
+    def _seal(self, draft: Draft, stakes: list[str]) -> store.Written:
+        """Give a draft its place in the chain: after what is being written, if something is."""
+        before = self.writing.sealed if self.writing is not None else None
+        prev, no = (self.hash, self.no + 1) if before is None else (before.hash, before.no + 1)
         rows = sorted([store.values(record) for record, _ in draft.decided])
         at = self.runtime.clock.now()
-        no = self.no + 1
         batch = written(
-            shard=self.shard, no=no, prev=self.hash,
-            hash=chain.hash_of(self.shard, no, at, self.hash, rows), at=at, rows=rows,
+            shard=self.shard, no=no, prev=prev,
+            hash=chain.hash_of(self.shard, no, at, prev, rows), at=at, rows=rows,
             unmoved=draft.unmoved(), wallets=draft.book.wallets, before=draft.before,
             decided=draft.decided, stakes=stakes, event_id=new_id(),
             subject=BALANCE_CHANGED.subject, body=packed(draft.events), events=len(draft.events),
         )  # fmt: skip
-        traced = self.runtime.parts.batch
-        if traced is None:
-            await store.write(self.connection, batch)
-            return batch
-        with traced("wallet", store.WRITE, (context for _, context in draft.decided)):
-            await store.write(self.connection, batch)
-        return batch
+        draft.sealed = store.ready(batch)
+        return draft.sealed
 
     def _committed(self, batch: store.Written | None, draft: Draft) -> None:
         """Take in what is on disk now, and tell of it."""
@@ -375,9 +392,3 @@ class Writer:
         if surplus > 0 and self.writing is None:
             for user in list(islice(self.wallets, surplus + WALLETS_KEPT // 10)):
                 del self.wallets[user]
-
-
-def is_stale(failure: asyncpg.PostgresError) -> bool:
-    """Say whether a wallet was not as believed: its place in the order was taken by others."""
-    constraint = getattr(failure, "constraint_name", None) or ""
-    return failure.sqlstate == STALE or constraint.endswith(PLACES)

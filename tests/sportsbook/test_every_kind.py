@@ -1,5 +1,6 @@
 """Every named system, every transition with its event, offers that expire: at the doors."""
 
+import random
 from fractions import Fraction
 from typing import Any
 
@@ -17,7 +18,7 @@ from svc.sportsbook.contract import (
 )
 from svc.sportsbook.rules_systems import SYSTEMS
 from tests.sportsbook import oracle
-from tests.sportsbook.house_door import LOST, Account, Door, Leg, problem, won
+from tests.sportsbook.house_door import LOST, VOID, Account, Door, Leg, problem, won
 from tests.sportsbook.oracle import Runner
 from tests.support.mesh import Operator
 
@@ -116,3 +117,52 @@ async def test_every_transition_of_a_bet_publishes_its_event(
     event = (await door.offer(Leg("2.00")), Leg("2.00"))
     assert (await poor.slip([event], 100)).status_code == 422
     await operator.heard(BET_REJECTED, lambda data: data.user_id == poor.user_id)
+
+
+FATES = {
+    'result="1"': ("won", 1),
+    LOST: ("lost", 1),
+    VOID: ("void", 1),
+    'result="1" void_factor="0.5"': ("half won", 1),
+    'result="0" void_factor="0.5"': ("half lost", 1),
+    'result="1" dead_heat_factor="0.5"': ("won", 2),
+    'result="1" dead_heat_factor="0.25"': ("won", 4),
+}
+"""What the feed tells of an outcome, and the oracle's words for it: fate, and how many share."""
+
+
+def runner(odds: Fraction, told: str) -> Runner:
+    return Runner(odds, *FATES[told])
+
+
+@pytest.mark.parametrize("each_way", [False, True])
+async def test_bets_at_random_pay_what_their_lines_pay_one_by_one(
+    door: Door, account: Account, *, each_way: bool
+) -> None:
+    draw = random.Random(11)
+    before, staked, paid = await account.cash(), 0, 0
+    legs = [
+        Leg(f"{draw.randint(105, 900) / 100:.2f}", draw.choice(list(FATES)), draw.choice([*FATES]))
+        for _ in range(7)
+    ]
+    events = [(await door.offer(leg, each_way=each_way), leg) for leg in legs]
+    bets: list[tuple[dict[str, Any], list[Leg], tuple[int, ...], int]] = []
+    for _ in range(10):
+        chosen = draw.sample(events, draw.randint(2, len(events)))
+        sizes = sorted(draw.sample(range(1, len(chosen) + 1), draw.randint(1, len(chosen))))
+        unit = draw.randint(1, 99)
+        bet = await account.bets(chosen, unit, kind="system", system_sizes=sizes, each_way=each_way)
+        bets.append((bet, [leg for _, leg in chosen], tuple(sizes), unit))
+    for event_id, leg in draw.sample(events, len(events)):
+        await door.settle(event_id, leg, each_way=each_way)
+    for bet, chosen, sizes, unit in bets:
+        expected = oracle.returns(
+            [runner(Fraction(leg.odds), leg.told) for leg in chosen], sizes, unit
+        )
+        if each_way:  # a fifth of the odds, since eight run
+            placed = [runner(1 + (Fraction(leg.odds) - 1) / 5, leg.placed) for leg in chosen]
+            expected += oracle.returns(placed, sizes, unit)
+        shown = await account.get(f"/v1/bets/{bet['bet_id']}")
+        assert (shown["status"], shown["payout"]) == ("settled", oracle.half_up(expected)), shown
+        staked, paid = staked + bet["stake"], paid + shown["payout"]
+    await account.holds(before - staked + paid)

@@ -183,7 +183,8 @@ class Load:
 
     async def _repeat(self, player: str) -> Told | None:
         """Ask for something answered once more, or for something else under its id."""
-        del player
+        if not self.recent:
+            return await self._play(player)
         asked = self.chance.choice(self.recent)
         if not isinstance(asked.body, wallet.Transfer) or self.chance.random() < 0.5:
             return await self.ask(asked)

@@ -20,9 +20,9 @@ from svc.mesh.context import Context
 from svc.mesh.settings import Settings
 from svc.wallet import draft, group, ledger, rules, store, writer, written
 from svc.wallet.book import Book, Money, Record
-from svc.wallet.contract import Receipt
+from svc.wallet.contract import Capture, Receipt, Rollback
 from svc.wallet.ledger import Answer, Decided
-from svc.wallet.operations import Credit, Operation
+from svc.wallet.operations import Credit, Deduct, Operation
 
 MUTANTS: dict[str, Callable[[], None]] = {"sound": lambda: None}
 
@@ -169,7 +169,7 @@ def lets_a_player_go_one_below() -> None:
 @mutant
 def keeps_the_last_unit() -> None:
     """`>` where `>=` is meant: nobody can stake all that is there."""
-    deduct = rules._deduct  # pyright: ignore[reportPrivateUsage]
+    deduct = rules.RULES[Deduct]
 
     def strict(operation: Any, known: Book) -> rules.Plan:
         wallet = known.wallets.get(operation.user_id)
@@ -177,12 +177,12 @@ def keeps_the_last_unit() -> None:
             raise rules.InsufficientFunds("not all of it")
         return deduct(operation, known)
 
-    rules._deduct = strict  # pyright: ignore[reportPrivateUsage]
+    rules.RULES[Deduct] = strict
 
 
 @mutant
 def gives_the_odd_unit_to_the_bonus() -> None:
-    credit = rules._credit  # pyright: ignore[reportPrivateUsage]
+    credit = rules.RULES[Credit]
 
     def rounded(operation: Credit, known: Book) -> rules.Plan:
         plan = credit(operation, known)
@@ -191,7 +191,7 @@ def gives_the_odd_unit_to_the_bonus() -> None:
             return replace(plan, change=change)
         return plan
 
-    rules._credit = rounded  # pyright: ignore[reportPrivateUsage]
+    rules.RULES[Credit] = rounded
 
 
 @mutant
@@ -228,7 +228,7 @@ def writes_other_than_it_hashed() -> None:
 
     async def other(connection: Any, batch: store.Written) -> None:
         rows = [(*row[:reference], "changed", *row[reference + 1 :]) for row in batch.rows]
-        await write(connection, replace(batch, rows=rows))
+        await write(connection, replace(batch, rows=rows, arguments=()))
 
     store.write = other
 
@@ -280,26 +280,26 @@ def answers_a_neighbour() -> None:
 @mutant
 def releases_nothing_after_a_capture() -> None:
     """What a capture leaves stays held for ever."""
-    capture = rules._capture  # pyright: ignore[reportPrivateUsage]
+    capture = rules.RULES[Capture]
 
     def stingy(operation: Any, known: Book) -> rules.Plan:
         plan = capture(operation, known)
         return replace(plan, change=Money(cash=plan.change.cash, held=plan.change.cash))
 
-    rules._capture = stingy  # pyright: ignore[reportPrivateUsage]
+    rules.RULES[Capture] = stingy
 
 
 @mutant
 def rolls_back_twice() -> None:
     """A second rollback gives the money back once more, where the database does not look either."""
     database("DROP INDEX IF EXISTS linked_once")
-    rollback = rules._rollback  # pyright: ignore[reportPrivateUsage]
+    rollback = rules.RULES[Rollback]
 
     def generous(operation: Any, known: Book) -> rules.Plan:
         known.undone.discard(operation.original_transfer_id)
         return rollback(operation, known)
 
-    rules._rollback = generous  # pyright: ignore[reportPrivateUsage]
+    rules.RULES[Rollback] = generous
 
 
 def main() -> int:
