@@ -1,4 +1,4 @@
-"""The calling side: one inbox for all answers, one sweep for all deadlines.
+"""The calling side: one inbox for all answers, one sweep for all deadlines, safe second attempts.
 
 `nats-py`'s own request makes a task and a timer per call; here a call is a dictionary entry and a
 future, and one timer looks after them all. The answers' subject, `_INBOX.<service>.…`, tells the
@@ -8,27 +8,26 @@ callee and the broker who asks.
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from nats.errors import Error as NatsError
+from nats.errors import Error as NatsError, OutboundBufferLimitError
 
 from svc.mesh import metrics
-from svc.mesh.coalesce import Lane
+from svc.mesh.breaker import SILENCES_MAX, Breaker
 from svc.mesh.connection import Connection, Message
 from svc.mesh.contract import Call
+from svc.mesh.edge import Edge, EdgePolicy, no_policy
 from svc.mesh.errors import Denied, RemoteBug, TimedOut, Unavailable, name_of
-from svc.mesh.policy_releases import STABLE, release_subject
+from svc.mesh.hedging import hedged
 from svc.mesh.wire import (
-    CONTEXT_HEADER,
     INBOX_ROOT,
+    address,
     check_answer,
     decode_request,
-    decoder,
     encode,
     found_nobody,
-    pack_context,
-    reply_suffix,
 )
 
 if TYPE_CHECKING:
@@ -39,49 +38,8 @@ ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
 
 SWEEP_S = 0.01
 """How often deadlines are looked at: an answer that is due fails at most this much late."""
-
-
-class EdgePolicy(Protocol):
-    """What a policy (svc/mesh/policy.py) does to the calls of one edge, around `carry`."""
-
-    def call(
-        self,
-        edge: "Edge",
-        call: Call[RequestT, ReplyT],
-        request: RequestT,
-        wait_s: float,
-        context: "Context",
-    ) -> Coroutine[Any, Any, ReplyT]:
-        """Ask under the policy; raises as Caller.call, and what the policy makes of it."""
-        ...
-
-    def call_raw(
-        self,
-        edge: "Edge",
-        call: Call[Any, Any],
-        body: bytes,
-        wait_s: float,
-        context: "Context",
-    ) -> Coroutine[Any, Any, bytes]:
-        """Ask under the policy with an encoded request."""
-        ...
-
-
-def _no_policy(_: str) -> EdgePolicy | None:
-    """Return what counts for a call as long as nobody knows any policy."""
-    return None
-
-
-class Edge:
-    """One call of one caller: its metrics, its codec and its lane, looked up once."""
-
-    def __init__(self, caller: "Caller", call: Call[Any, Any]) -> None:
-        """Look up what stays the same."""
-        self.tally = metrics.tally(metrics.CALLS, caller.service, call.service, call.verb)
-        self.decode = decoder(call.reply).decode
-        self.stable = release_subject(call.subject, STABLE)
-        self.lane = Lane(caller, call, self.tally) if call.batchable else None
-        self.policy = caller.rules(call.subject)
+PENDING_MAX = 65_536
+"""How many requests of one instance may wait for an answer: beyond it the next fails at once."""
 
 
 class Caller:
@@ -93,13 +51,16 @@ class Caller:
         self.service = service
         self.inbox = f"{INBOX_ROOT}.{service}.{instance}.call."
         self.edges: dict[str, Edge] = {}
+        self.breakers: dict[str, Breaker] = {}
         self.pending: dict[str, tuple[asyncio.Future[Message], float, str]] = {}
         self.counter = 0
         self.sweeper: asyncio.TimerHandle | None = None
-        self.rules: Callable[[str], EdgePolicy | None] = _no_policy
+        self.rules: Callable[[str], EdgePolicy | None] = no_policy
 
     async def start(self) -> None:
         """Subscribe the inbox of this instance."""
+        self.loop = asyncio.get_running_loop()
+        self.inbox_length = len(self.inbox)
         await self.connection.listen(self.inbox + ">", self._answered)
 
     def edge(self, call: Call[Any, Any]) -> Edge:
@@ -108,6 +69,19 @@ class Caller:
         if found is None:
             found = self.edges[call.subject] = Edge(self, call)
         return found
+
+    def breaker_of(self, callee: str) -> Breaker:
+        """Return the breaker that all calls of one service share."""
+        found = self.breakers.get(callee)
+        if found is None:
+            found = self.breakers[callee] = Breaker(SILENCES_MAX)
+            metrics.BREAKERS[self.service, callee, "*"] = found
+        return found
+
+    def reconnected(self) -> None:
+        """Forget who was silent: that was the connection."""
+        for breaker in self.breakers.values():
+            breaker.close()
 
     def call(
         self, call: Call[RequestT, ReplyT], request: RequestT, wait_s: float, context: "Context"
@@ -127,6 +101,8 @@ class Caller:
         context: "Context",
     ) -> ReplyT:
         """Ask, as no policy has anything (more) to say."""
+        if edge.callee.failures or edge.breaker.failures:
+            edge.admit(wait_s)
         if edge.lane is not None:
             return await edge.lane.ask(request, wait_s, context)
         body = await self._asked(call, edge, encode(request), wait_s, context)
@@ -148,6 +124,8 @@ class Caller:
         self, edge: Edge, call: Call[Any, Any], body: bytes, wait_s: float, context: "Context"
     ) -> bytes:
         """Ask with an encoded request, as no policy has anything (more) to say."""
+        if edge.callee.failures or edge.breaker.failures:
+            edge.admit(wait_s)
         if edge.lane is not None:
             # What is no JSON must not spoil the message that it would share.
             raw = decode_request(msgspec.Raw, body)
@@ -157,27 +135,40 @@ class Caller:
     async def _asked(
         self, call: Call[Any, Any], edge: Edge, body: bytes, wait_s: float, context: "Context"
     ) -> bytes:
-        began = time.perf_counter()
+        """Ask, again where that is safe and affordable, until an answer or the deadline."""
+        began = asked = time.perf_counter()
         deadline = time.time() + wait_s
-        headers = None
-        suffix = reply_suffix(deadline, context.correlation_id, context.traceparent)
-        if suffix is None:
-            packed = pack_context(deadline, context.correlation_id, context.traceparent)
-            headers, suffix = {CONTEXT_HEADER: packed}, ""
-        try:
-            message = await self.send(call.subject, body, deadline, headers, suffix)
-            if message.headers:
-                if edge.stable and found_nobody(message):  # perhaps a canary that is gone
-                    message = await self.send(edge.stable, body, deadline, headers, suffix)
-                check_answer(message, call)
-        except NatsError as failure:
-            edge.tally.observe(Unavailable.name, time.perf_counter() - began)
-            raise Unavailable(f"NATS does not take the call: {failure}") from failure
-        except Exception as failure:
-            edge.tally.observe(name_of(failure), time.perf_counter() - began)
-            raise
-        edge.tally.observe("ok", time.perf_counter() - began)
-        return message.data
+        suffix, headers = address(deadline, context.correlation_id, context.traceparent)
+        tally, attempts = edge.tally, 1
+        while True:
+            try:
+                if edge.hedge is None:
+                    message = await self.send(call.subject, body, deadline, headers, suffix)
+                else:
+                    send = partial(self.send, call.subject, body, deadline, headers, suffix)
+                    message = await hedged(send, edge.hedge, edge)
+                if message.headers:
+                    if found_nobody(message):  # perhaps a canary that is gone
+                        message = await self.send(edge.stable, body, deadline, headers, suffix)
+                    check_answer(message, call)
+            except NatsError as failure:
+                tally.observe(Unavailable.name, time.perf_counter() - began)
+                raise Unavailable(f"NATS does not take the call: {failure}") from failure
+            except Exception as failure:
+                edge.failed(failure, asked)
+                pause = edge.pause(failure, attempts, deadline)
+                if pause is None:
+                    tally.observe(name_of(failure), time.perf_counter() - began)
+                    raise
+            else:
+                edge.callee.answered = now = time.perf_counter()
+                tally.observe("ok", now - began)
+                if edge.callee.failures or edge.breaker.failures:
+                    edge.recovered()
+                return message.data
+            await asyncio.sleep(pause)
+            asked = time.perf_counter()
+            attempts += 1
 
     def send(
         self,
@@ -193,10 +184,12 @@ class Caller:
         deadline (unix seconds) or Denied when the broker refuses the subject. Raises
         nats.errors.Error when the connection does not take it.
         """
+        if len(self.pending) >= PENDING_MAX:
+            raise OutboundBufferLimitError
         self.counter += 1
         token = str(self.counter)
         self.connection.send(subject, body, f"{self.inbox}{token}{suffix}", headers)
-        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Message] = self.loop.create_future()
         self.pending[token] = (future, deadline, subject)
         if self.sweeper is None:
             self.watch()
@@ -249,7 +242,9 @@ class Caller:
         """Fail what waits for a subject that the broker refused (it names it in lower case)."""
         for future, _, pending_subject in self.pending.values():
             if pending_subject.lower() == subject.lower() and not future.done():
-                future.set_exception(Denied(f"the broker does not permit a call of {subject}"))
+                future.set_exception(
+                    Denied(f"the broker does not permit {self.service} to use {pending_subject}")
+                )
 
     def watch(self) -> None:
         """Look after deadlines from now on."""
@@ -257,7 +252,7 @@ class Caller:
             self.sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _answered(self, message: Message) -> None:
-        entry = self.pending.pop(message.subject[len(self.inbox) :].partition(".")[0], None)
+        entry = self.pending.pop(message.subject[self.inbox_length :].partition(".")[0], None)
         if entry is not None and not entry[0].done():
             entry[0].set_result(message)
 

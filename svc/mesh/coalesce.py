@@ -16,8 +16,14 @@ import msgspec
 from nats.errors import Error as NatsError
 
 from svc.mesh.contract import Call
-from svc.mesh.errors import RemoteBug, TimedOut, Unavailable, from_document, name_of
-from svc.mesh.policy_releases import STABLE, release_subject
+from svc.mesh.errors import (
+    Overloaded,
+    RemoteBug,
+    TimedOut,
+    Unavailable,
+    from_document,
+    name_of,
+)
 from svc.mesh.wire import (
     BATCH_HEADER,
     Answered,
@@ -33,7 +39,7 @@ if TYPE_CHECKING:
     from svc.mesh.caller import Caller
     from svc.mesh.connection import Message
     from svc.mesh.context import Context
-    from svc.mesh.metrics import Tally
+    from svc.mesh.edge import Edge
 
 IN_FLIGHT_MAX = 4
 """Messages of one subject on their way: while some are answered, others are being worked on."""
@@ -43,12 +49,16 @@ BATCH_MAX = 512
 """Calls in one message: far below the broker's largest payload, unless their bodies are large."""
 BODY_MAX = 512 * 1024
 """A message that would be larger goes in two halves."""
+QUEUE_MAX = 16_384
+"""Calls of one subject that may wait to leave: beyond it the next fails at once."""
 
 
 class Waiting:
     """One call that waits for its answer."""
 
-    __slots__ = ("began", "correlation_id", "deadline", "future", "request", "traceparent")
+    __slots__ = (
+        "attempts", "began", "correlation_id", "deadline", "future", "request", "traceparent",
+    )  # fmt: skip
 
     def __init__(
         self, request: Any, deadline: float, context: "Context", future: "asyncio.Future[Any]"
@@ -60,6 +70,7 @@ class Waiting:
         self.traceparent = context.traceparent
         self.future = future
         self.began = time.perf_counter()
+        self.attempts = 1
 
     def on_wire(self) -> tuple[int, str, str, Any]:
         """Return the call as wire.Sent has it; ids that are not ours to pass on are left out."""
@@ -70,15 +81,17 @@ class Waiting:
 class Lane:
     """The calls of one batchable subject of one caller."""
 
-    def __init__(self, caller: "Caller", call: Call[Any, Any], tally: "Tally") -> None:
+    def __init__(self, caller: "Caller", call: Call[Any, Any], edge: "Edge") -> None:
         """Nothing waits."""
         self.caller = caller
         self.call = call
-        self.stable = release_subject(call.subject, STABLE)
-        self.tally = tally
+        self.edge = edge
+        self.stable = edge.stable
+        self.tally = edge.tally
         self.decode = decoder(list[Answered[call.reply]]).decode
         self.queue: deque[Waiting] = deque()
         self.flying: list[list[Waiting]] = []
+        self.pausing: list[Waiting] = []
         self.leaving = False
 
     def ask(self, request: Any, wait_s: float, context: "Context") -> "asyncio.Future[Any]":
@@ -86,21 +99,35 @@ class Lane:
 
         Or what the callee refused, or TimedOut at this call's own deadline.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self.queue.append(Waiting(request, time.time() + wait_s, context, future))
+        future: asyncio.Future[Any] = self.caller.loop.create_future()
+        waiting = Waiting(request, time.time() + wait_s, context, future)
+        if len(self.queue) >= QUEUE_MAX:
+            self._fail(waiting, Overloaded(f"too many calls of {self.call.subject} wait already"))
+            return future
+        self.queue.append(waiting)
         if not self.leaving and len(self.flying) < IN_FLIGHT_MAX:
-            self.leaving = True
-            loop.call_soon(self._leave)
-        self.caller.watch()
+            self._leave_soon()
         return future
+
+    def _leave_soon(self) -> None:
+        """Send at the end of this turn what is asked in it."""
+        self.leaving = True
+        self.caller.loop.call_soon(self._leave)
+        self.caller.watch()
 
     def overdue(self, now: float) -> bool:
         """Fail the calls whose deadline has passed; say whether any still waits."""
-        for waiting in (*self.queue, *(one for batch in self.flying for one in batch)):
-            if waiting.deadline <= now and not waiting.future.done():
-                self._fail(waiting, TimedOut(f"{self.call.subject} did not answer in time"))
-        return bool(self.queue or self.flying)
+        flying = (one for batch in self.flying for one in batch)
+        due = [one for one in (*self.queue, *flying, *self.pausing) if one.deadline <= now]
+        for waiting in due:
+            if not waiting.future.done():
+                failure = TimedOut(f"{self.call.subject} did not answer in time")
+                self.edge.failed(failure, waiting.began)
+                self._fail(waiting, failure)
+        if due:
+            # A callee that is silent takes nothing from the queue: it must not grow meanwhile.
+            self.queue = deque(one for one in self.queue if not one.future.done())
+        return bool(self.queue or self.flying or self.pausing)
 
     def _leave(self) -> None:
         self.leaving = False
@@ -164,9 +191,15 @@ class Lane:
                 check_answer(message, self.call)
             answers = self._answers(batch, message)
         except Exception as failure:  # noqa: BLE001  # every caller of the batch hears it
-            self._fail_all(batch, failure)
+            self.edge.failed(failure, batch[0].began)
+            for waiting in batch:
+                self._failed(waiting, failure)
             return
-        now, observe = time.perf_counter(), self.tally.observe
+        self._hand_out(batch, answers)
+
+    def _hand_out(self, batch: list[Waiting], answers: list[Answered[Any]]) -> None:
+        edge, observe, unavailable = self.edge, self.tally.observe, 0
+        edge.callee.answered = now = time.perf_counter()
         for waiting, answered in zip(batch, answers, strict=True):
             future = waiting.future
             if future.done():
@@ -175,10 +208,16 @@ class Lane:
                 observe("ok", now - waiting.began)
                 future.set_result(answered.reply)
             elif answered.problem is not None:
-                self._fail(waiting, from_document(answered.problem, self.call.refuses))
+                failure = from_document(answered.problem, self.call.refuses)
+                unavailable += isinstance(failure, Unavailable)
+                self._failed(waiting, failure)
             else:
                 late = f"{self.call.subject} came too late to be served"
                 self._fail(waiting, TimedOut(late))
+        if unavailable == len(batch):
+            edge.breaker.failed(batch[0].began, now)
+        elif edge.callee.failures or edge.breaker.failures:
+            edge.recovered()
 
     def _answers(self, batch: list[Waiting], message: "Message") -> list[Answered[Any]]:
         """Return the answers of a batch, one for each; raises RemoteBug for another form."""
@@ -193,6 +232,24 @@ class Lane:
         if len(answers) != len(batch):
             raise RemoteBug(f"{subject} answered {len(answers)} of {len(batch)} calls")
         return answers
+
+    def _failed(self, waiting: Waiting, failure: Exception) -> None:
+        """Ask once more where that is safe and affordable; else the failure stands."""
+        if waiting.future.done():
+            return
+        pause = self.edge.pause(failure, waiting.attempts, waiting.deadline)
+        if pause is None:
+            self._fail(waiting, failure)
+            return
+        waiting.attempts += 1
+        self.pausing.append(waiting)
+        self.caller.loop.call_later(pause, self._once_more, waiting)
+
+    def _once_more(self, waiting: Waiting) -> None:
+        self.pausing.remove(waiting)
+        self.queue.append(waiting)
+        if not self.leaving:
+            self._leave_soon()
 
     def _fail(self, waiting: Waiting, failure: Exception) -> None:
         if not waiting.future.done():

@@ -13,7 +13,7 @@ from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct
 
-from svc.mesh.errors import Refused
+from svc.mesh.errors import DeclarationError, Refused
 
 RequestT_co = TypeVar("RequestT_co", bound=Struct, covariant=True)
 ReplyT_co = TypeVar("ReplyT_co", bound=Struct, covariant=True)
@@ -80,13 +80,24 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Hedge:
+    """When a read that has no answer yet is asked a second time: the first answer wins.
+
+    After so many milliseconds, or without a number when it has taken longer than 95 of 100 did.
+    """
+
+    after_ms: int | None = None
+
+
+@dataclass(frozen=True)
 class Call(Generic[RequestT_co, ReplyT_co]):
     """One request-reply operation, answered by one of the service's instances.
 
     Its subject is `rpc.<service>.v<n>.<verb>`, its queue group the service's name.
     `callers` names the services that may call it; a route adds the gateway; the operator may
     always. `deadline_ms` is what a caller waits when it has less hurry itself. `idempotent` means
-    that the same request twice does the same as once, so the mesh may try again.
+    that the same request twice does the same as once, so the mesh may try again. `hedge` is for
+    idempotent reads that are not batchable, when two instances or more answer them.
     """
 
     subject: str
@@ -100,6 +111,12 @@ class Call(Generic[RequestT_co, ReplyT_co]):
     batchable: bool = False
     workers: int = 32
     route: Route | None = None
+    hedge: Hedge | None = None
+
+    def __post_init__(self) -> None:
+        """Raise DeclarationError when a call may not be asked twice at once."""
+        if self.hedge is not None and (self.batchable or not self.idempotent):
+            raise DeclarationError(f"{self.subject} is hedged, so idempotent and not batchable")
 
     @property
     def service(self) -> str:

@@ -273,10 +273,10 @@ class Endpoint:
         """Return the failure as the caller may hear it; log what is a bug."""
         if isinstance(failure, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
             return Invalid(str(failure))
-        if isinstance(failure, TimedOut):
-            # What this service asked did not answer in time, but this service does: try again.
-            return Unavailable(failure.detail)
-        if isinstance(failure, (Refused, Unavailable)):
+        if isinstance(failure, Unavailable):
+            # Whatever befell what this service asked, this service answers: try again.
+            return Unavailable(failure.detail, failure.retry_after)
+        if isinstance(failure, Refused):
             return failure
         if isinstance(failure, TimeoutError):
             return TimedOut(str(failure) or "a time-out while serving")

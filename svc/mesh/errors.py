@@ -10,7 +10,9 @@ Exception
 │   └── …                each contract names its own
 ├── Unavailable          try again later                                  (503)
 │   ├── TimedOut         the deadline passed; the outcome is unknown      (504)
-│   └── Overloaded       the queue is full; nothing was done              (503)
+│   ├── Overloaded       the queue is full; nothing was done              (503)
+│   ├── Absent           no instance runs; nothing was done               (503)
+│   └── Resting          it was silent for a while; nothing was sent      (503)
 └── anything else        a bug: logged here, `internal` outside           (500)
     ├── Denied           the broker refused a subject: declarations are wrong
     └── Undeclared       a service used what it did not declare
@@ -93,6 +95,8 @@ class Unavailable(Exception):
 
     name: ClassVar[str] = "unavailable"
     status: ClassVar[int] = 503
+    word: ClassVar[str] = ""
+    """What it is called among services and in metrics, where they know more than clients."""
 
     def __init__(self, detail: str = "", retry_after: int = 1) -> None:
         """Keep the sentence and the seconds after which another attempt makes sense."""
@@ -110,6 +114,20 @@ class TimedOut(Unavailable):
 
 class Overloaded(Unavailable):
     """The endpoint's queue is full; nothing was done."""
+
+    word = "overloaded"
+
+
+class Absent(Unavailable):
+    """No instance of the callee runs; nothing was done."""
+
+    word = "absent"
+
+
+class Resting(Unavailable):
+    """The callee was silent or unavailable for a while, so nothing was sent to it."""
+
+    word = "resting"
 
 
 class Denied(Exception):
@@ -169,7 +187,9 @@ class RemoteBug(Exception):
 
 def name_of(failure: BaseException) -> str:
     """Return the name by which a failure is counted: its own, or `internal` for a bug."""
-    return failure.name if isinstance(failure, (Refused, Unavailable)) else "internal"
+    if isinstance(failure, Unavailable):
+        return failure.word or failure.name
+    return failure.name if isinstance(failure, Refused) else "internal"
 
 
 def from_problem(body: bytes, refuses: tuple[type[Refused], ...]) -> Exception:

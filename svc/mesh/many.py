@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from svc.mesh.connection import Message
 from svc.mesh.context import Context
-from svc.mesh.errors import Invalid, Refused, TimedOut, Unavailable
+from svc.mesh.errors import Invalid, Refused, Unavailable
 from svc.mesh.wire import LATE, Sender, Sent, decode_request, decoder, encode, error_reply, on_wire
 
 if TYPE_CHECKING:
@@ -119,10 +119,10 @@ class Many:
         failure: Exception
         try:
             return list(await self.handler(requests, contexts))
-        except TimedOut as timed_out:
-            # What this service asked did not answer in time, but this service does: try again.
-            failure = Unavailable(timed_out.detail)
-        except (Refused, Unavailable) as refused:
+        except Unavailable as unavailable:
+            # Whatever befell what this service asked, this service answers: try again.
+            failure = Unavailable(unavailable.detail, unavailable.retry_after)
+        except Refused as refused:
             failure = refused
         except Exception as bug:  # noqa: BLE001  # whatever it is, each caller gets an answer
             contexts[0].log.exception("handler failed", subject=self.endpoint.call.subject)

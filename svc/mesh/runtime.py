@@ -17,7 +17,7 @@ from svc.mesh.context import Context
 from svc.mesh.database import Database, undeclared
 from svc.mesh.discovery import Discovery, survey
 from svc.mesh.endpoint import Endpoint, Turn
-from svc.mesh.errors import Unavailable
+from svc.mesh.errors import Overloaded, Unavailable
 from svc.mesh.ingest import Ingest
 from svc.mesh.localizer import Localizer
 from svc.mesh.observed import STANDING
@@ -26,7 +26,7 @@ from svc.mesh.policy import Policies
 from svc.mesh.policy_releases import SHADOW, STABLE, release_of
 from svc.mesh.service import Service
 from svc.mesh.settings import Settings
-from svc.mesh.wire import decoder
+from svc.mesh.wire import INBOX_ROOT, decoder, error_reply
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -129,6 +129,7 @@ class Runtime:
 
         async def connected() -> None:
             gauge.set(1)
+            self.caller.reconnected()
             if not self.shadow:
                 self.policies.watch(self.jetstream)
             for consumer in self.consumers:
@@ -168,8 +169,15 @@ class Runtime:
             self.log.error("denied by the broker", cause=text)
         elif isinstance(failure, SlowConsumerError):
             self.log.error("slow consumer", subject=failure.subject)
+            self._shed(failure.reply)
         else:
             self.log.warning("nats", cause=text or type(failure).__name__)
+
+    def _shed(self, reply: str | None) -> None:
+        """Tell who asked that there is no room, when what the client dropped was a call."""
+        if reply and reply.startswith(INBOX_ROOT + "."):
+            body, headers = error_reply(Overloaded("the client's queue is full; nothing was done"))
+            self.connection.send(reply, body, "", headers)
 
     async def stop(self) -> None:
         """Drain: answer what was taken, finish events, publish the outbox, then disconnect.

@@ -18,7 +18,7 @@ import msgspec
 
 from svc.mesh.connection import Message
 from svc.mesh.contract import Call
-from svc.mesh.errors import Invalid, Refused, Unavailable, from_problem, problem
+from svc.mesh.errors import Absent, Invalid, Overloaded, from_problem, name_of, problem
 
 CONTEXT_HEADER = "Mesh-Context"
 BATCH_HEADER = "Mesh-Batch"
@@ -115,6 +115,16 @@ def reply_suffix(deadline: float, correlation_id: str, traceparent: str) -> str 
     return f".{int(deadline * 1000)}.{correlation_id}.{traceparent}"
 
 
+def address(
+    deadline: float, correlation_id: str, traceparent: str
+) -> tuple[str, dict[str, str] | None]:
+    """Return the context of a call as the end of its reply subject, and headers if it needs any."""
+    suffix = reply_suffix(deadline, correlation_id, traceparent)
+    if suffix is not None:
+        return suffix, None
+    return "", {CONTEXT_HEADER: pack_context(deadline, correlation_id, traceparent)}
+
+
 def caller_of(reply: str) -> str:
     """Return who asked: the owner of the inbox that the answer goes to, empty when unknown."""
     tokens = reply.split(".", 2)
@@ -142,9 +152,8 @@ def sender_of(message: Message) -> Sender:
 def error_reply(failure: BaseException) -> tuple[bytes, dict[str, str]]:
     """Return body and headers that tell a failure to the caller (ADR-32)."""
     document = problem(failure)
-    known = isinstance(failure, (Refused, Unavailable))
-    name = failure.name if known else "internal"
-    return encode(document), {ERROR_HEADER: name, ERROR_CODE_HEADER: str(document["status"])}
+    headers = {ERROR_HEADER: name_of(failure), ERROR_CODE_HEADER: str(document["status"])}
+    return encode(document), headers
 
 
 def found_nobody(message: Message) -> bool:
@@ -153,9 +162,11 @@ def found_nobody(message: Message) -> bool:
 
 
 def check_answer(message: Message, call: Call[Any, Any]) -> None:
-    """Raise what an answer refuses, or Unavailable when there was nobody to answer."""
+    """Raise what an answer refuses, or Absent when there was nobody to answer."""
     headers = message.headers or {}
     if headers.get(STATUS_HEADER) == NO_RESPONDERS:
-        raise Unavailable(f"{call.service} has no running instance")
+        raise Absent(f"{call.service} has no running instance")
     if ERROR_HEADER in headers:
+        if headers[ERROR_HEADER] == Overloaded.word:
+            raise Overloaded(f"{call.service} has too much to do; nothing was done")
         raise from_problem(message.data, call.refuses)

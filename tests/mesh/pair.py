@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from svc.mesh.context import Context
-from svc.mesh.contract import Call, Contract, Event
+from svc.mesh.contract import Call, Contract, Event, Hedge
 from svc.mesh.database import Tx
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import Conflict, Refused, Unavailable
 from svc.mesh.runtime import Runtime
-from svc.mesh.service import Hear, Service
+from svc.mesh.service import CallHandler, Hear, Service
 from svc.platform.installation import Installation
 
 
@@ -55,11 +55,13 @@ def call(
     callers: tuple[str, ...] = ("casino",),
     *,
     batchable: bool = False,
+    idempotent: bool = False,
+    hedge: Hedge | None = None,
 ) -> Call[Ask, Answer]:
     """Return one of the answering service's calls."""
     return Call(
         f"rpc.wallet.v1.{verb}", Ask, Answer, "A test call.", callers=callers, refuses=(TooMuch,),
-        deadline_ms=1_000, workers=workers, batchable=batchable,
+        deadline_ms=1_000, workers=workers, batchable=batchable, idempotent=idempotent, hedge=hedge,
     )  # fmt: skip
 
 
@@ -71,11 +73,16 @@ REFUSE = call("refuse")
 BREAK = call("break")
 MANY = call("many", batchable=True)
 SECRET = call("secret", callers=())
+FLAKY = call("flaky", idempotent=True)
+FLAKY_MANY = call("flaky_many", batchable=True, idempotent=True)
+FLAKY_ONCE = call("flaky_once")
+READ = call("read", idempotent=True, hedge=Hedge(after_ms=50))
 HAPPENED = Event("HappenedEvent", "wallet", Happened, "Something happened.")
 NEVER_DECLARED = Event("NeverDeclaredEvent", "wallet", Happened, "Nobody declares this.")
 ANSWERING = Contract(
     name="wallet", version="1.0.0", purpose="Answers.",
-    answers=(ECHO, NARROW, REFUSE, BREAK, MANY, SECRET), publishes=(HAPPENED,),
+    answers=(ECHO, NARROW, REFUSE, BREAK, MANY, SECRET, FLAKY, FLAKY_MANY, FLAKY_ONCE, READ),
+    publishes=(HAPPENED,),
 )  # fmt: skip
 ASKING = Contract(name="casino", version="1.0.0", purpose="Asks.")
 
@@ -85,6 +92,8 @@ class Memory:
     """What the handlers did, for the tests to look at."""
 
     served: list[str] = field(default_factory=list[str])
+    cancelled: list[str] = field(default_factory=list[str])
+    ill: bool = True
     attempts: list[int] = field(default_factory=list[int])
     effects: list[int] = field(default_factory=list[int])
     serving: asyncio.Event = field(default_factory=asyncio.Event)
@@ -99,7 +108,11 @@ def answering(memory: Memory) -> Service:
         memory.served.append(request.text)
         memory.serving.set()
         if request.sleep_s:
-            await asyncio.sleep(request.sleep_s)
+            try:
+                await asyncio.sleep(request.sleep_s)
+            except asyncio.CancelledError:
+                memory.cancelled.append(request.text)
+                raise
         return Answer(text=request.text, caller=context.caller, left_s=context.remaining(99))
 
     async def refuse(request: Ask, _: Context) -> Answer:
@@ -118,9 +131,33 @@ def answering(memory: Memory) -> Service:
         return await echo(request, context)
 
     service.answers(MANY)(many)
+
+    moody(service, memory, echo)
     service.answers(REFUSE)(refuse)
     service.answers(BREAK)(bug)
     return service
+
+
+def moody(service: Service, memory: Memory, echo: CallHandler[Ask, Answer]) -> None:
+    """Answer the calls that are unavailable or slow now and then, as their text says."""
+
+    async def flaky(request: Ask, context: Context) -> Answer:
+        answer = await echo(request, context)
+        first = memory.served.count(request.text) == 1
+        if memory.ill and (request.text == "never" or (request.text == "once" and first)):
+            raise Unavailable("not now")
+        return answer
+
+    async def read(request: Ask, context: Context) -> Answer:
+        answer = await echo(request, context)
+        if request.text == "held" and memory.served.count("held") == 1:
+            await memory.hold.wait()
+        return answer
+
+    service.answers(FLAKY)(flaky)
+    service.answers(FLAKY_MANY)(flaky)
+    service.answers(FLAKY_ONCE)(flaky)
+    service.answers(READ)(read)
 
 
 def asking(memory: Memory) -> Service:
@@ -128,7 +165,7 @@ def asking(memory: Memory) -> Service:
     service = Service(
         ASKING,
         hears=(Hear(HAPPENED, only=lambda data: data.mood != "indifferent"),),
-        calls=(ECHO, NARROW, REFUSE, BREAK, MANY),
+        calls=(ECHO, NARROW, REFUSE, BREAK, MANY, FLAKY, FLAKY_MANY, FLAKY_ONCE, READ),
         database=True,
     )
 
