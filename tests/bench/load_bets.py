@@ -168,6 +168,15 @@ class Client(asyncio.Protocol):
             self.ended.set_result(None)
 
 
+async def answered(reader: asyncio.StreamReader) -> bytes:
+    """Read one answer whole; return its status."""
+    head = await reader.readuntil(END_OF_HEAD)
+    at = head.find(LENGTH)
+    if at >= 0 and (length := int(head[at + len(LENGTH) : head.find(b"\r", at)])):
+        await reader.readexactly(length)
+    return head[9:12]
+
+
 def main() -> None:
     """Carry out the order on standard input."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=BetOrder)
