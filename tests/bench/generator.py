@@ -21,7 +21,7 @@ from tests.bench.acknowledged import Log, read
 from tests.bench.drivers import DRIVERS, Driver
 from tests.bench.echo_drivers import ECHOES
 from tests.bench.measures import Order, Taken, quantile
-from tests.bench.players import OPENING, Crowd, Wanted, player_id
+from tests.bench.players import OPENING, Crowd, Single, Wanted, player_id
 
 AGAIN_WITHIN_S = 60.0
 """How long a request is asked again, until it counts as lost."""
@@ -36,7 +36,7 @@ class Run:
     driver: Driver
     order: Order
     log: Log | None
-    crowd: Crowd
+    crowd: Crowd | Single
     begin: float
     end: float
     took_s: list[float] = field(default_factory=list[float])
@@ -84,7 +84,7 @@ async def carry_out(driver: Driver, order: Order) -> Taken:
     """Carry out one order: warm up, measure, and wait for what is still on its way."""
     log = Log(Path(order.log)) if order.log else None
     begin = time.perf_counter() + order.warm_s
-    crowd = Crowd(order.players, order.refused_share, order.seed)
+    crowd = Single() if order.plain else Crowd(order.players, order.refused_share, order.seed)
     run = Run(driver, order, log, crowd, begin, begin + order.seconds)
     await asyncio.gather(*(run.caller() for _ in range(order.in_flight)))
     if log:

@@ -13,6 +13,7 @@ CpuSeconds = dict[str, float]
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Ask so many at a time for so long, and append what is told to `log`.
 
+    With `plain` all requests are of one player, and cost the load generator next to nothing.
     With `opening`, give so many players their opening deposit instead. With `again`, ask anew for
     what `log` has no answer to, and for its last so many answers.
     """
@@ -21,6 +22,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 1.0
     warm_s: float = 0.5
     players: int = 1
+    plain: bool = False
     refused_share: float = 0.0
     seed: int = 1
     opening: int = 0

@@ -178,7 +178,9 @@ class Bench:
         cpu = Cpu({**groups, "nats": self.stage.servers["nats"]})
         before = cpu.read()
         taken = await loader.run(
-            Order(in_flight=in_flight, seconds=self.size.seconds, warm_s=self.size.warm_s)
+            Order(
+                in_flight=in_flight, seconds=self.size.seconds, warm_s=self.size.warm_s, plain=True
+            )
         )
         await asyncio.sleep(0.05)
         row = Row(

@@ -46,3 +46,18 @@ class Crowd:
             return Wanted(new_id(), user, deduct=True, amount=BEYOND_ALL)
         deduct = self.random() < STAKES_SHARE
         return Wanted(new_id(), user, deduct, STAKE if deduct else PAYOUT)
+
+
+class Single:
+    """One player who always asks for the same, under ids counted up: for echoes."""
+
+    def __init__(self) -> None:
+        """Begin to count."""
+        self.count = 0
+        self.user = player_id(0)
+
+    def next(self) -> Wanted:
+        """Return the next transfer, under an id of its own."""
+        self.count += 1
+        transfer_id = f"0199b2a4-5e7c-7000-8000-{self.count:012x}"
+        return Wanted(transfer_id, self.user, deduct=True, amount=STAKE)
