@@ -14,7 +14,6 @@ import msgspec
 import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.bench.load_bets import answered
 from tests.bench.measures import quantile
 
 HEAD = (
@@ -185,6 +184,18 @@ class Load:
                     continue
                 self.late_s.append(now - due)
                 self.superseded += number < shown
+
+
+async def answered(reader: asyncio.StreamReader) -> bytes:
+    """Read one answer whole; return its status."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = 0
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            length = int(line.split(b":")[1])
+    if length:
+        await reader.readexactly(length)
+    return head[9:12]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the sportsbook's benchmark tells follows from its rows, and README tells the committed ones."""
+"""What the sportsbook benchmark tells follows from its rows, and README tells the committed."""
 
 from datetime import UTC, datetime
 from pathlib import Path
