@@ -128,6 +128,8 @@ class Minute:
             kind, source, target, name = key
             if service != (target if kind in (EVENT, SERVED) else source):
                 continue
+            if not tally.outcomes and not flying[target, name]:
+                continue  # prepared, but never used
             outcomes, buckets, seconds = before.get(key, NONE)
             new = Counter(tally.outcomes)
             new.subtract(outcomes)

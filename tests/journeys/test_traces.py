@@ -12,13 +12,24 @@ from proto.betmesh.wallet.v1 import wallet_pb2, wallet_pb2_grpc
 from svc.mesh.clock import new_id
 from svc.platform.ports import SERVICES
 from tests.journeys.load import open_match
-from tests.journeys.world import Platform, deposited, new_player
+from tests.journeys.world import Platform, deposited, new_player, operator
 from tests.support.collector import Collector, Seen
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.timeout(120)
 
 HEARERS = {"marketing", "gaming", "notification", "reporting"}
 """Whom the diagram has hear of a bet."""
 BET_HEARD = "process betting.events.bet_placed"
+Edge = tuple[str, str, str]
+USED = (
+    ("gateway", "payment", "request_deposit"),
+    ("payment", "PaymentProvider", "PaymentProvider"),
+    ("payment", "wallet", "PaymentSuccessEvent"),
+    ("payment", "localization", "localization"),
+    ("notification", "SMSProvider", "SMSProvider"),
+)
+"""What a new player's deposit uses: calls, events and HTTP."""
 EXPECTED = {
     ("gateway", "server", "POST /v1/bets"),
     ("gateway", "client", "sportsbook/place_bet"),
@@ -32,7 +43,6 @@ EXPECTED = {
 }
 
 
-@pytest.mark.timeout(120)
 async def test_one_bet_is_one_trace_from_the_door_to_the_four_consumers(
     whole: Platform, collector: Collector
 ) -> None:
@@ -77,6 +87,29 @@ async def test_one_bet_is_one_trace_from_the_door_to_the_four_consumers(
         wrote = [one for one in spans if one.service == name and "db.query.text" in one.attributes]
         assert wrote, f"{name} wrote nothing"
     assert email not in b"".join(collector.raw)
+
+
+async def test_the_map_shows_what_was_seen_and_nothing_that_nobody_declared(
+    whole: Platform,
+) -> None:
+    async with whole.world() as world:
+        await new_player(world)
+        await deposited(world)
+        await operator(world)
+
+        async def seen() -> dict[Edge, Any]:
+            # Who is too busy to tell in time is missing until the next look.
+            told = await world.operator.ask("GET", "/v1/admin/topology")
+            nodes = {one["name"]: one["instances"] for one in told["nodes"]}
+            edges = {(one["source"], one["target"], one["name"]): one for one in told["edges"]}
+            there = all(edges[edge]["mark"] == "ok" for edge in USED)
+            return edges if there and all(nodes[name] for name in SERVICES) else {}
+
+        edges = await until(seen, "everybody on the map")
+    assert [edge for edge, one in edges.items() if one["mark"] == "undeclared"] == []
+    deposit = edges["gateway", "payment", "request_deposit"]
+    assert deposit["rate_per_s"] > 0
+    assert deposit["p50_ms"] <= deposit["p99_ms"]
 
 
 async def test_a_grpc_call_goes_on_in_the_trace_of_its_caller(
