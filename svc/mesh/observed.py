@@ -167,7 +167,7 @@ def in_flight(runtime: Runtime) -> Counter[tuple[str, str]]:
     lanes = {edge.lane.call.subject: edge.lane for edge in caller.edges.values() if edge.lane}
     for _, _, subject in list(caller.pending.values()):
         tokens = subject.split(".")
-        if tokens[0] == "rpc" and subject not in lanes:
+        if tokens[0] in {"rpc", "release"} and subject not in lanes:
             found[tokens[1], tokens[-1]] += 1
     for lane in lanes.values():
         waiting = len(lane.queue) + sum(map(len, lane.flying))

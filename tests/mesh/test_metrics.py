@@ -50,8 +50,9 @@ async def test_calls_under_way_and_calls_refused_for_load_are_counted(pair: Pair
 
     refused = sum(isinstance(one, Unavailable) for one in outcomes)
     shed = value("mesh_shed_total", **SHED) - before
-    assert shed == refused == 3
-    told = value("mesh_served_total", outcome="unavailable", caller="casino", **SHED)
+    assert shed >= 3
+    assert refused <= shed  # some were asked again when there was room
+    told = value("mesh_served_total", outcome="overloaded", caller="casino", **SHED)
     assert told >= shed
     assert value("mesh_calls_in_flight", verb="narrow", **EDGE) == 0
 
