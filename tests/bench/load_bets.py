@@ -8,6 +8,7 @@ import asyncio
 import random
 import sys
 import time
+from typing import cast
 
 import msgspec
 import uvloop
@@ -133,8 +134,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the first bet."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         self.ask()
 
     def ask(self) -> None:
