@@ -86,8 +86,11 @@ async def take_in(body: bytes, context: Context) -> None:
     left: Sequence[str] = ()
     try:
         async with context.transaction() as tx:
-            if await store_messages.insert(tx, message_id, document, body=body, now=context.now()):
-                left = await _carry_out(message_id, document.message, tx)
+            now = context.now()
+            if await store_messages.insert(
+                tx, message_id, document, body=body, now=now, applied=True
+            ):
+                left = await _carry_out(message_id, document.message, tx, stored=APPLIED)
     except Unavailable as failure:
         context.log.info("feed message is stored first", cause=failure.detail)
     except Exception as failure:  # noqa: BLE001 - whatever it was: the message must not be lost
@@ -96,7 +99,10 @@ async def take_in(body: bytes, context: Context) -> None:
         _go_on(message_id, document.message, left, context)
         return
     async with context.transaction() as tx:
-        fresh = await store_messages.insert(tx, message_id, document, body=body, now=context.now())
+        now = context.now()
+        fresh = await store_messages.insert(
+            tx, message_id, document, body=body, now=now, applied=False
+        )
     if fresh:
         await work_on(message_id, document.message, context)
 
@@ -118,12 +124,17 @@ async def work_on(message_id: str, message: Message, context: Context) -> None:
         _go_on(message_id, message, left, context)
 
 
-async def _carry_out(message_id: str, message: Message, tx: Tx) -> Sequence[str]:
-    """Bring a message to its effect and record what became of it, unless bets are left."""
+async def _carry_out(
+    message_id: str, message: Message, tx: Tx, stored: Effect | None = None
+) -> Sequence[str]:
+    """Bring a message to its effect and record what became of it, unless bets are left.
+
+    `stored` is what is recorded already.
+    """
     effect = await apply(message, tx)
     if effect.left:
         await store_messages.begin(tx, message_id)
-    else:
+    elif effect != stored:
         await store_messages.finish(tx, message_id, effect.status, effect.note, tx.context.now())
     event_id: str | None = getattr(message, "event_id", None)
     if event_id is not None and effect is not STALE:

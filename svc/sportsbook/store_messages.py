@@ -20,15 +20,21 @@ class Waiting(Struct, frozen=True):
 
 
 async def insert(
-    tx: Tx, message_id: str, document: Document, *, body: bytes, now: datetime
+    tx: Tx, message_id: str, document: Document, *, body: bytes, now: datetime, applied: bool
 ) -> bool:
-    """Store a message as it came; False when one that says the same is there already."""
+    """Store a message as it came; False when one that says the same is there already.
+
+    One that is acted on in the same transaction is stored as `applied`: nearly all are, and so it
+    is written once. What becomes of the others is recorded by `begin` or `finish`.
+    """
     return bool(
         await tx.fetchval(
             """
             INSERT INTO feed_message
-                (message_id, content_key, kind, event_id, body, received_at, producer)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)
+                (message_id, content_key, kind, event_id, body, received_at, producer,
+                 status, attempts, processed_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $8 THEN 'applied' ELSE 'received' END,
+                    $8::boolean::integer, CASE WHEN $8 THEN $6::timestamptz END)
             ON CONFLICT (content_key) DO NOTHING
             RETURNING true
             """,
@@ -39,6 +45,7 @@ async def insert(
             body,
             now,
             getattr(document.message, "product", None),
+            applied,
         )
     )
 
@@ -60,7 +67,12 @@ async def lock_waiting(tx: Tx, message_id: str) -> bool:
 async def begin(tx: Tx, message_id: str) -> None:
     """Record that a message is worked on in several rounds; it waits no more, nor is it done."""
     await tx.execute(
-        "UPDATE feed_message SET attempts = greatest(attempts, 1) WHERE message_id = $1", message_id
+        """
+        UPDATE feed_message
+        SET status = 'received', attempts = greatest(attempts, 1), processed_at = NULL
+        WHERE message_id = $1
+        """,
+        message_id,
     )
 
 
@@ -74,7 +86,9 @@ async def finish(
     """Record what became of a message."""
     await tx.execute(
         """
-        UPDATE feed_message SET status = $2, note = $3, processed_at = $4, attempts = attempts + 1
+        UPDATE feed_message
+        SET status = $2, note = $3, processed_at = $4,
+            attempts = attempts + (status = 'received')::integer
         WHERE message_id = $1
         """,
         message_id,

@@ -86,6 +86,13 @@ class Group:
             self.task = asyncio.create_task(self._work())
         return await asked.answers
 
+    def has_written(self, transfer_id: str) -> bool:
+        """Say whether this writer has lately committed what was decided under an id.
+
+        It is decided for ever: applied or refused, asking for it again changes nothing.
+        """
+        return transfer_id in self.writer.ids
+
     async def close(self) -> None:
         """Finish what was asked, then let go of the database."""
         while self.task is not None:

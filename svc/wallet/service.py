@@ -380,7 +380,10 @@ async def apply_heard(context: Context, operation: Operation) -> None:
     It is committed with what others ask, before the event's own transaction: the transfer's id
     makes it happen once, should the event come again because that one failed.
     """
-    [answer] = await group_of(context).apply([operation], [context])
+    group = group_of(context)
+    if group.has_written(operation.transfer_id):
+        return  # most payouts of bets: the sportsbook asked for them in bulk
+    [answer] = await group.apply([operation], [context])
     if isinstance(answer, Refused):
         context.log.warning(
             "an event was refused",
