@@ -15,7 +15,7 @@ from svc.identity import (
 )
 from svc.identity.contract_security import Email, FactorCode, GivenPassword, Password
 from svc.mesh.context import Context
-from svc.mesh.contract import Call, Contract, Event, Route
+from svc.mesh.contract import Call, Contract, Event, Hedge, Route
 from svc.mesh.errors import Conflict, Forbidden, NotFound, Refused, Unauthenticated
 from svc.mesh.types import Amount, Currency, Empty, EventData, Id, LocaleTag, Reply, Request
 
@@ -362,7 +362,7 @@ VERIFY_TOKEN = Call(
 )  # fmt: skip
 AUTHORIZE = Call(
     "rpc.identity.v1.authorize", Authorize, Authorized, "Ask whether a user may do something now.",
-    callers=SERVICES, refuses=(Forbidden, NotFound, SelfExcluded), idempotent=True,
+    callers=SERVICES, refuses=(Forbidden, NotFound, SelfExcluded), idempotent=True, hedge=Hedge(),
 )  # fmt: skip
 CONTACT = Call(
     "rpc.identity.v1.contact", OfUser, Contact, "Read how to reach a user.",
