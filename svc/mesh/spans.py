@@ -6,6 +6,7 @@ failures, in which personal data could stand.
 
 import copy
 import re
+import threading
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +36,10 @@ TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 """W3C trace context, version 00: trace, span, flags."""
 
 
+END_S = 2.0
+"""How long the end of a process waits for its last spans to be taken."""
+
+
 class Export:
     """What sends the spans of all services of this process to the collector."""
 
@@ -49,11 +54,16 @@ class Export:
             self.processor = BatchSpanProcessor(OTLPSpanExporter())
 
     def end(self) -> None:
-        """Send what waits, then nothing any more."""
+        """Send what waits, then nothing any more; a collector that is away holds nobody up."""
         processor, self.processor = self.processor, None
         self.tracers.clear()
-        if processor is not None:
-            processor.shutdown()
+        if processor is None:
+            return
+        sending = threading.Thread(target=processor.shutdown, daemon=True)
+        sending.start()
+        sending.join(END_S)
+        if sending.is_alive():
+            processor.span_exporter.shutdown()  # no attempt after this one
 
     def flush(self) -> None:
         """Send what waits, now."""

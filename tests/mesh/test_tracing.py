@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import socket
 from collections.abc import Generator
 
 import pytest
@@ -186,6 +187,18 @@ async def test_without_a_collector_the_parts_are_plain(pair: Pair) -> None:
     off = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
     assert not tracing.begin({**off, "OTEL_SDK_DISABLED": "true"})
     assert not tracing.begin({**off, "OTEL_TRACES_EXPORTER": "none"})
+    assert tracing.parts() is tracing.PLAIN
+
+
+@pytest.mark.timeout(20)
+def test_a_collector_that_takes_nothing_holds_no_end_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        monkeypatch.setattr(spans, "END_S", 0.1)
+        assert tracing.begin()
+        spans.start("wallet", "x", spans.SpanKind.CLIENT, parent="", attributes={}).end()
+        tracing.end()
     assert tracing.parts() is tracing.PLAIN
 
 
