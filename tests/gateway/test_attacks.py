@@ -202,13 +202,13 @@ async def test_a_line_end_in_what_is_logged_begins_no_line_of_its_own() -> None:
     forged = '\n{"event": "forged"}'
     program = (
         "from svc.mesh import log; log.configure();"
-        f" log.logger('x', 'y').warning('told', device={forged!r})"
+        f" log.logger('x', 'y').warning('told', said={forged!r})"
     )
     running = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, cwd=ROOT, stderr=asyncio.subprocess.PIPE
     )
     _, said = await running.communicate()
-    assert [json.loads(line)["device"] for line in said.splitlines()] == [forged]
+    assert [json.loads(line)["said"] for line in said.splitlines()] == [forged]
 
 
 def _raw(door: httpx.AsyncClient) -> tuple[str, int]:
