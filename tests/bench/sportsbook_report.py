@@ -71,6 +71,11 @@ def _growth(found: Round) -> float:
     return many.p50_ms / few.p50_ms
 
 
+def _growth_of_cpu(found: Round) -> float:
+    few, *_, many = found.of(ONE_MARKET)
+    return sum(many.cpu_us.values()) / sum(few.cpu_us.values())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Aim:
     """One aim: at least `target`, or with `at_most` not more; without one it is only told."""
@@ -133,6 +138,10 @@ AIMS = (
     Aim(
         name="growth", text="settling one market beside 1 M open bets to beside 1 k", unit="x",
         of=_growth, target=1.5, at_most=True,
+    ),
+    Aim(
+        name="growth_of_cpu", text="the same in CPU, of all processes", unit="x",
+        of=_growth_of_cpu,
     ),
 )  # fmt: skip
 """In the order in which they are told."""

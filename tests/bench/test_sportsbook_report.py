@@ -49,6 +49,7 @@ def test_each_aim_is_computed_from_what_it_names() -> None:
         "odds_per_s": 4_790.0,
         "odds_p50": 12.0,
         "growth": 1.1,
+        "growth_of_cpu": 1.0,
     }
 
 
