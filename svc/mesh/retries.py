@@ -1,15 +1,15 @@
 """Which failures are worth another attempt, when, and how many of them an edge may afford.
 
-A refusal is final and a time-out has no time left. What was not done at all (nobody there, a full
-queue) may always be asked again; what the callee answered with Unavailable only where its contract
-says that twice is as good as once. Each call saves a tenth of an attempt for its edge, so a sick
-callee sees at most 1.2 times the calls that were made, however many callers are disappointed.
+A refusal is final, a time-out has no time left, and who has too much to do is not asked for more.
+Who was not there may always be asked again; who answered that it is unavailable only where its
+contract says that twice is as good as once. Each call saves a tenth of an attempt for its edge, so
+a sick callee sees at most 1.2 times the calls that were made, however many are disappointed.
 """
 
 import random
 from typing import TYPE_CHECKING
 
-from svc.mesh.errors import Absent, Overloaded, TimedOut, Unavailable
+from svc.mesh.errors import Absent, Unavailable
 
 if TYPE_CHECKING:
     from svc.mesh.metrics import Tally
@@ -19,8 +19,6 @@ CALLS_PER_ATTEMPT = 10
 SAVED_MAX = 5 * CALLS_PER_ATTEMPT
 """What good times save for bad ones: more would hit a callee that just fell ill all at once."""
 ATTEMPTS_MAX = 3
-OVERLOADED_ATTEMPTS_MAX = 2
-"""Who is refused by a full queue asks once more, maybe another instance, and is told soon."""
 PAUSE_S = 0.02
 """Before the second attempt at most; each further pause may be twice as long."""
 
@@ -49,11 +47,8 @@ class Budget:
 
 def may_be_repeated(failure: Exception, attempts: int, *, idempotent: bool) -> bool:
     """Whether a call that failed so, after so many attempts, may be asked once more."""
-    if not isinstance(failure, Unavailable) or isinstance(failure, TimedOut):
-        return False
-    if isinstance(failure, Overloaded):
-        return attempts < OVERLOADED_ATTEMPTS_MAX
-    return attempts < ATTEMPTS_MAX and (idempotent or isinstance(failure, Absent))
+    safe = isinstance(failure, Absent) or (idempotent and type(failure) is Unavailable)
+    return safe and attempts < ATTEMPTS_MAX
 
 
 def pause(attempts: int) -> float:

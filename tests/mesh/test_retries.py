@@ -19,7 +19,7 @@ EDGE = {"caller": "casino", "callee": "wallet"}
     ("failure", "idempotent", "repeated"),
     [
         (Absent("nobody there"), False, True),
-        (Overloaded("full"), False, True),
+        (Overloaded("full"), True, False),
         (Unavailable("not now"), True, True),
         (Unavailable("not now, and who knows what was done"), False, False),
         (TimedOut("no time left"), True, False),
@@ -36,7 +36,7 @@ def test_only_what_is_safe_and_may_help_is_repeated(
 
 def test_attempts_end() -> None:
     assert not retries.may_be_repeated(Unavailable(), retries.ATTEMPTS_MAX, idempotent=True)
-    assert not retries.may_be_repeated(Overloaded(), 2, idempotent=True)
+    assert not retries.may_be_repeated(Absent(), retries.ATTEMPTS_MAX, idempotent=True)
 
 
 def test_pauses_grow_and_are_never_the_same_for_two_callers() -> None:
@@ -122,7 +122,7 @@ async def test_no_attempt_is_made_beyond_the_deadline(pair: Pair) -> None:
     assert len(pair.memory.served) <= 1
 
 
-async def test_who_is_refused_by_a_full_queue_asks_once_more_and_nothing_is_done_twice(
+async def test_who_is_refused_by_a_full_queue_is_told_at_once_and_nothing_was_done(
     pair: Pair,
 ) -> None:
     context = pair.asking.context()
@@ -136,7 +136,7 @@ async def test_who_is_refused_by_a_full_queue_asks_once_more_and_nothing_is_done
     assert {type(failure) for failure in shed} == {Overloaded}
     assert len(pair.memory.served) == len(set(pair.memory.served)) == len(answers) - len(shed)
     endpoint = pair.answering.endpoints[[e.call for e in pair.answering.endpoints].index(NARROW)]
-    assert len(shed) <= endpoint.stats.shed <= len(shed) * 1.2 + 1
+    assert endpoint.stats.shed == len(shed) > 0
     assert not endpoint.queue
 
 
