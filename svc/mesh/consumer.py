@@ -214,7 +214,7 @@ class Consumer:
             return True
         took = self.took_s.get(delivery.kind)
         if took is None:
-            return delivery.kind in self.hears
+            return True
         outside, inside = took
         return outside >= OUTSIDE_S and outside > inside
 

@@ -166,9 +166,7 @@ class Batch:
 
     def _read(self, delivery: Delivery) -> CloudEvent[Any] | None:
         """Return the event, or None when it does not concern the service. Raises Invalid."""
-        hear = self.consumer.hears.get(delivery.kind)
-        if hear is None:
-            return None
+        hear = self.consumer.hears[delivery.kind]
         try:
             event = decoder(CloudEvent[hear.event.data]).decode(delivery.data)
         except msgspec.DecodeError as failure:

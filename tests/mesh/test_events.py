@@ -154,6 +154,32 @@ async def test_what_is_no_event_at_all_is_parked(pair: Pair) -> None:
     await until(parked)
 
 
+async def test_what_is_no_event_is_parked_even_among_those_that_share_a_transaction(
+    pair: Pair,
+) -> None:
+    await waiting_together(pair, [])
+    events = [(HAPPENED, Happened(number=next(NUMBERS))) for _ in range(20)]
+    bodies = [
+        encode(pair.answering.context().envelope(event, data, subject=str(data.number)))
+        for event, data in events
+    ]
+    bodies.insert(10, b"nothing of the kind")
+    bodies.insert(15, b'{"type":"HappenedEvent","subject":"half of one"}')
+    await pair.answering.publish_all([(HAPPENED.subject, body, new_id()) for body in bodies])
+
+    async def all_there() -> bool:
+        return {data.number for _, data in events} <= set(await pair.effects())
+
+    async def parked() -> bool:
+        return bool(
+            await dead_letters(pair, "nothing of the kind")
+            and await dead_letters(pair, "half of one")
+        )
+
+    await until(all_there)
+    await until(parked)
+
+
 async def test_an_event_that_does_not_concern_the_service_leaves_no_trace(pair: Pair) -> None:
     number = await say(pair, "indifferent")
     following = await say(pair)
