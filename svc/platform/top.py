@@ -29,6 +29,7 @@ from svc.platform.installation import Installation, prepare_default
 ASK_S = 0.5
 """How long a look waits for the services' answers."""
 EVERY_S = 2.0
+FILE_WIDTH = 160
 MS = 1_000_000
 EDGES_MAX = 20
 """So many edges leave room for endpoints and consumers on a screen."""
@@ -78,7 +79,10 @@ async def _run(installation: Installation, *, once: bool, everything: bool) -> N
         if once:
             await asyncio.sleep(ASK_S)
             now = await look(client)
-            Console().print(shown(before, now, everything=True))
+            console = Console()
+            # Nobody turns a file's lines: names stay whole there.
+            width = console.width if console.is_terminal else max(console.width, FILE_WIDTH)
+            console.print(shown(before, now, everything=True), width=width)
             return
         with Live(Text("looking …"), screen=True, auto_refresh=False) as live:
             while True:

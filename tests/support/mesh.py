@@ -15,6 +15,7 @@ from svc.mesh.connection import Connection
 from svc.mesh.context import Context
 from svc.mesh.contract import Call, Event
 from svc.mesh.envelope import CloudEvent
+from svc.mesh.errors import Resting
 from svc.mesh.process import Process
 from svc.mesh.settings import Settings
 from tests.support.platform import Platform
@@ -24,6 +25,7 @@ ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
 DataT = TypeVar("DataT", bound=msgspec.Struct)
 
 HEARD_WITHIN_S = 15.0
+RESTING_S = 0.02
 
 
 class Operator:
@@ -40,11 +42,18 @@ class Operator:
     async def call(
         self, call: Call[RequestT, ReplyT], request: RequestT, *, wait_s: float = 10.0
     ) -> ReplyT:
-        """Call a service and return its answer; raises its refusals."""
+        """Call a service and return its answer; raises its refusals.
+
+        A service that an earlier test left silent may still be given a rest: that is waited for.
+        """
         context = Context.__new__(Context)
         context.correlation_id = new_id()
         context.traceparent = ""
-        return await self.caller.call(call, request, wait_s, context)
+        while True:
+            try:
+                return await self.caller.call(call, request, wait_s, context)
+            except Resting:
+                await asyncio.sleep(RESTING_S)
 
     async def publish(
         self,
@@ -149,6 +158,13 @@ class Services:
                 process = Process([catalogue.service(name)], Settings(overrides))
                 self.running[name] = process
                 await process.start()
+                self.forget_silence()
+
+    def forget_silence(self) -> None:
+        """Let everybody ask who has just begun at once, as they would a moment later."""
+        for process in self.running.values():
+            for runtime in process.runtimes:
+                runtime.caller.reconnected()
 
     async def stop(self, *names: str) -> None:
         """Drain and stop these services."""
