@@ -146,7 +146,8 @@ async def accept(
 ) -> set[str]:
     """Accept pending bets under the locks of their players; return those that were.
 
-    The others are given up, or not pending, or their players are excluded.
+    The others are given up, or not pending, or their players are excluded. Bets are found by their
+    ids and compared with players afterwards: a player may have thousands.
     """
     rows = await tx.fetch(
         """
@@ -155,14 +156,13 @@ async def accept(
             WHERE user_id = ANY ($3::uuid[]) AND (excluded_until IS NULL OR excluded_until <= $2)
             ORDER BY user_id FOR UPDATE
         ), locked AS (
-            SELECT bet_id FROM bet
+            SELECT bet_id, user_id FROM bet
             WHERE (SELECT count(*) FROM free) > 0 AND bet_id = ANY ($1::uuid[])
-              AND user_id IN (SELECT user_id FROM free)
               AND status = 'pending' AND expired_at IS NULL
             ORDER BY bet_id FOR UPDATE
         )
         UPDATE bet SET status = 'accepted', accepted_at = $2
-        FROM locked WHERE bet.bet_id = locked.bet_id
+        FROM locked JOIN free USING (user_id) WHERE bet.bet_id = locked.bet_id
         RETURNING bet.bet_id::text
         """,
         list(bet_ids),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from svc.mesh.context import Context
 
 PLANS = """
-    SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true),
+    SELECT set_config('enable_seqscan', 'on', true), set_config('enable_nestloop', 'off', true),
         set_config('work_mem', '64MB', true)
 """
 """Large tables are hashed or sorted, whatever is known of their size: before the first ANALYZE the
