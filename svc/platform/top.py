@@ -80,9 +80,9 @@ async def _run(installation: Installation, *, once: bool, everything: bool) -> N
             await asyncio.sleep(ASK_S)
             now = await look(client)
             console = Console()
-            # Nobody turns a file's lines: names stay whole there.
-            width = console.width if console.is_terminal else max(console.width, FILE_WIDTH)
-            console.print(shown(before, now, everything=True), width=width)
+            if not console.is_terminal:  # nobody turns a file's lines: names stay whole there
+                console = Console(width=max(console.width, FILE_WIDTH))
+            console.print(shown(before, now, everything=True))
             return
         with Live(Text("looking …"), screen=True, auto_refresh=False) as live:
             while True:
