@@ -26,6 +26,7 @@ async def test_a_sink_that_fails_is_reported_and_the_next_message_arrives(pair: 
 
     inbox = f"_INBOX.{pair.asking.service.name}.test"
     await connection.listen(inbox, sink)
+    await connection.flush()  # the broker knows of it before the other connection sends
     for body in (b"bad", b"good"):
         pair.answering.connection.send(inbox, body, "", {"A-Header": "kept"})
 
