@@ -8,8 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from svc.generate.readme import README, replaced
-from tests.bench import machine
+from tests.bench import leaving, machine
 from tests.bench.measures import Row
 from tests.bench.mesh_ratios import PROMISES, figure, middle, ratios
 from tests.bench.peers.moleculer import moleculer
@@ -78,19 +77,12 @@ def read(path: Path) -> Results:
 
 def write(found: Results, folder: Path) -> Path:
     """Write mesh.json; return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "mesh.json"
-    path.write_text(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
-    return path
+    return leaving.write_json(found, folder / "mesh.json")
 
 
 def write_readme(found: Results) -> bool:
     """Write README's part; say whether README has the marks for it."""
-    text = README.read_text()
-    if f"<!-- generated: {README_PART} -->" not in text:
-        return False
-    README.write_text(replaced(text, README_PART, readme_part(found)))
-    return True
+    return leaving.write_readme(README_PART, readme_part(found))
 
 
 def told(found: Results) -> list[tuple[str, str, str, str]]:

@@ -8,8 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from svc.generate.readme import README, replaced
-from tests.bench import chart, machine
+from tests.bench import chart, leaving, machine
 from tests.bench.measures import Row
 from tests.bench.ratios import RATIOS, medians, ratios
 from tests.bench.wallet import Findings, Size
@@ -63,21 +62,14 @@ def read(path: Path) -> Results:
 
 def write(found: Results, folder: Path = RESULTS) -> list[Path]:
     """Write wallet.json and wallet.svg; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = msgspec.json.format(msgspec.json.encode(found), indent=1)
-    files = {folder / "wallet.json": text.decode() + "\n", folder / "wallet.svg": chart.svg(found)}
-    for path, content in files.items():
-        path.write_text(content)
-    return list(files)
+    path, picture = leaving.write_json(found, folder / "wallet.json"), folder / "wallet.svg"
+    picture.write_text(chart.svg(found))
+    return [path, picture]
 
 
 def write_readme(found: Results) -> bool:
     """Write README's part; say whether README has the marks for it."""
-    text = README.read_text()
-    if f"<!-- generated: {README_PART} -->" not in text:
-        return False
-    README.write_text(replaced(text, README_PART, readme_part(found)))
-    return True
+    return leaving.write_readme(README_PART, readme_part(found))
 
 
 def readme_part(found: Results) -> str:

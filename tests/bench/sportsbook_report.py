@@ -11,8 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from svc.generate.readme import README, replaced
-from tests.bench import machine
+from tests.bench import leaving, machine
 
 RESULTS = Path(__file__).parent / "results"
 NAME = "sportsbook.json"
@@ -199,10 +198,7 @@ def read(path: Path) -> Results:
 
 def write(found: Results, folder: Path = RESULTS) -> Path:
     """Write sportsbook.json; return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / NAME
-    path.write_text(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
-    return path
+    return leaving.write_json(found, folder / NAME)
 
 
 def leave(found: Results, folder: Path, *, readme: bool) -> None:
@@ -221,11 +217,7 @@ def again() -> int:
 
 def write_readme(found: Results) -> bool:
     """Write README's part; say whether README has the marks for it."""
-    text = README.read_text()
-    if f"<!-- generated: {README_PART} -->" not in text:
-        return False
-    README.write_text(replaced(text, README_PART, readme_part(found)))
-    return True
+    return leaving.write_readme(README_PART, readme_part(found))
 
 
 def readme_part(found: Results) -> str:
