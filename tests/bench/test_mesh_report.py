@@ -1,8 +1,10 @@
 """The mesh's benchmark tells what it measured, how it was computed, and what was not there."""
 
+from svc.generate.readme import README, part
 from tests.bench.measures import Row
 from tests.bench.mesh_ratios import ECHOES, FIGURES, PROMISES, middle, ratios
-from tests.bench.mesh_report import readme_part, results
+from tests.bench.mesh_report import README_PART, read, readme_part, results
+from tests.bench.report import RESULTS
 
 
 def row(number: int, contender: str, throughput: float, in_flight: int = 256) -> Row:
@@ -63,3 +65,11 @@ def test_the_results_tell_verdicts_and_who_was_absent() -> None:
     assert "| raw | " in text
     assert "Not here: moleculer (node is not there)." in text
     assert "100 a second | ≥ 8,000 a second" in text
+
+
+def test_the_committed_readme_is_that_of_the_committed_rows() -> None:
+    for path in RESULTS.glob("mesh.json"):
+        found = read(path)
+        assert not found.quick
+        assert (found.ratios, found.figures) == (ratios(found.rows), middle(found.measured))
+        assert part(README.read_text(), README_PART) == readme_part(found)
