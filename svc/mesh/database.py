@@ -139,7 +139,8 @@ class Database:
                 timeout=5,
                 command_timeout=30,
                 server_settings={
-                    "application_name": f"{self.name} writer", "timezone": "UTC", **settings,
+                    "application_name": f"{self.name} writer", "timezone": "UTC",
+                    **PLANS, **settings,
                 },
             )  # fmt: skip
         except (OSError, TimeoutError, asyncpg.PostgresError) as failure:

@@ -40,12 +40,9 @@ IDS_KEPT = 100_000
 CAREFUL_BATCHES = 32
 """After a belief was wrong so many batches lock first: somebody else has the same players."""
 SETTINGS = {
-    # A plan made while a table is empty must not scan it when it has grown.
-    "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
-    "jit": "off",
     # What is answered is on disk, whatever the server's default says.
     "synchronous_commit": "on",
 }
@@ -151,13 +148,13 @@ class Writer:
             self.wallets.pop(user, None)
 
     async def write(self, draft: Draft) -> bool:
-        """Write a draft; False when it must be decided anew, because the ledger is not as believed.
+        """Write a sealed draft; False when it must be decided anew: the ledger is not as believed.
 
         It is committed when this returns True. Raises Unavailable when the outcome is unknown.
         """
-        if not draft.decided:
+        batch = draft.sealed
+        if batch is None:  # nothing new was decided
             return True
-        batch = draft.sealed or self._seal(draft, draft.stakes())
         try:
             await self._send(batch, draft)
         except (*LOST, asyncpg.InterfaceError) as failure:
