@@ -243,8 +243,8 @@ async def with_factor(operator: Operator) -> tuple[str, str, bytes, list[str]]:
         await operator.call(
             security.CONFIRM_FACTOR, security.ConfirmFactor(user_id=user_id, code="00000000")
         )
-    # The earliest code that holds, so that later ones are left to log in with.
-    code = totp.code_at(secret, totp.step_of(datetime.now(UTC)) - 1)
+    # Not the step before: it would no longer hold if a step ended between here and there.
+    code = totp.code_at(secret, totp.step_of(datetime.now(UTC)))
     codes = await operator.call(
         security.CONFIRM_FACTOR, security.ConfirmFactor(user_id=user_id, code=code)
     )
@@ -259,7 +259,8 @@ async def test_a_second_factor_is_asked_for_and_each_code_opens_once(operator: O
         await operator.call(
             identity.LOG_IN, LogIn(email=email, password="wrong one", code="123456")
         )
-    code = totp.code_at(secret, totp.step_of(datetime.now(UTC)))
+    # The step after the one used up to confirm; it holds now, and also when this step ends.
+    code = totp.code_at(secret, totp.step_of(datetime.now(UTC)) + 1)
     request = LogIn(email=email, password=PASSWORD, code=code)
     outcomes = await asyncio.gather(
         *(operator.call(identity.LOG_IN, request) for _ in range(3)), return_exceptions=True
