@@ -25,23 +25,30 @@ async def take_request(tx: Tx, reset_id: str) -> tuple[str, str] | None:
 
 
 async def put_code(
-    tx: Tx, user_id: str, reset_id: str, span: tuple[datetime, datetime], attempts: int
-) -> None:
-    """Let a code be made in a span of time, in place of the one before."""
-    await tx.execute(
+    tx: Tx, user_id: str, reset_id: str, span: tuple[datetime, datetime, datetime], attempts: int
+) -> bool:
+    """Let a code be made from now until its end, in place of one from before the pause.
+
+    `span` is when the pause began, now and the end. False when a code was asked for in the pause:
+    of two requests at once the second finds the first.
+    """
+    found = await tx.fetchval(
         """
         INSERT INTO one_time_codes
             (user_id, purpose, reset_id, created_at, expires_at, attempts_left)
-        VALUES ($1, 'password-reset', $2, $3, $4, $5)
+        VALUES ($1, 'password-reset', $2, $4, $5, $6)
         ON CONFLICT (user_id, purpose) DO UPDATE
         SET code_hash = NULL, reset_id = excluded.reset_id, created_at = excluded.created_at,
             expires_at = excluded.expires_at, attempts_left = excluded.attempts_left
+        WHERE one_time_codes.created_at <= $3
+        RETURNING true
         """,
         user_id,
         reset_id,
         *span,
         attempts,
     )
+    return bool(found)
 
 
 async def set_code(tx: Tx, user_id: str, reset_id: str, code_hash: str, now: datetime) -> bool:
@@ -56,14 +63,6 @@ async def set_code(tx: Tx, user_id: str, reset_id: str, code_hash: str, now: dat
         reset_id,
         code_hash,
         now,
-    )
-    return bool(found)
-
-
-async def code_made_since(tx: Tx, user_id: str, since: datetime) -> bool:
-    """Say whether a code was asked for after an instant."""
-    found = await tx.fetchval(
-        "SELECT true FROM one_time_codes WHERE user_id = $1 AND created_at > $2", user_id, since
     )
     return bool(found)
 

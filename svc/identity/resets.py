@@ -53,11 +53,12 @@ async def asked(event: CloudEvent[ResetAsked], tx: Tx, context: Context) -> None
         return
     email_key, ip = found
     known = await store.credentials(tx, email_key)
-    if known is None or await reset_store.code_made_since(tx, known[0], now - CODE_PAUSE):
+    if known is None:
         return
     user_id = known[0]
-    span = (now, now + CODE_LIFETIME)
-    await reset_store.put_code(tx, user_id, reset_id, span, CODE_ATTEMPTS)
+    span = (now - CODE_PAUSE, now, now + CODE_LIFETIME)
+    if not await reset_store.put_code(tx, user_id, reset_id, span, CODE_ATTEMPTS):
+        return
     await audit.note(tx, user_id, "password-reset-requested", ip=ip)
     notice = notification.NotificationRequested(
         user_id=user_id,
