@@ -8,9 +8,20 @@ from msgspec import Struct
 from svc.mesh.database import Tx
 from svc.sportsbook.feed_rules import ALIVE_WITHIN
 from svc.sportsbook.rules import OVER, Key, Offer
-from svc.sportsbook.store_bets import BetRow, LegRow, columns
+from svc.sportsbook.store_bets import columns
+from svc.sportsbook.store_new_bets import (
+    BET_WRITTEN,
+    LEG_WRITTEN,
+    Struck,
+    insertion,
+    written_bets,
+    written_legs,
+)
 
-WRITE = """
+FIRST_BET = 13
+USERS = FIRST_BET + list(BET_WRITTEN).index("user_id")
+FIRST_LEG = FIRST_BET + len(BET_WRITTEN)
+WRITE = f"""
     WITH wanted AS (
         SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[], $5::numeric[],
                              $6::integer[], $7::text[], $8::timestamptz[], $9::bigint[])
@@ -37,31 +48,14 @@ WRITE = """
         ORDER BY x.event_id, x.market_id, x.specifiers, x.outcome_id
         FOR UPDATE OF x
     ), fine AS MATERIALIZED (
-        SELECT NOT EXISTS (SELECT FROM player_limit WHERE user_id = ANY ($14::uuid[]))
+        SELECT NOT EXISTS (SELECT FROM player_limit WHERE user_id = ANY (${USERS}::uuid[]))
            AND (SELECT count(*) FROM offered) = cardinality($1)
            AND (SELECT count(*) FROM held WHERE amount <= $12 OR profit <= 0) = cardinality($1)
            AS ok
     ), struck AS (
-        INSERT INTO bet (bet_id, user_id, idempotency_key, request_hash, kind, system_sizes, lines,
-            unit_stake, stake, currency, odds, odds_policy, potential_payout, lucky,
-            stake_transfer_id, rollback_transfer_id, placed_at, recheck_at)
-        SELECT n.bet_id, n.user_id, n.key, n.request_hash, n.kind, n.sizes::integer[], n.lines,
-            n.unit_stake, n.stake, n.currency, n.odds, n.odds_policy, n.potential_payout, n.lucky,
-            n.stake_transfer_id, n.rollback_transfer_id, n.placed_at, n.recheck_at
-        FROM fine, unnest($13::uuid[], $14::uuid[], $15::text[], $16::bytea[], $17::text[],
-            $18::text[], $19::integer[], $20::bigint[], $21::bigint[], $22::text[], $23::numeric[],
-            $24::text[], $25::bigint[], $26::boolean[], $27::uuid[], $28::uuid[],
-            $29::timestamptz[], $30::timestamptz[])
-        AS n (bet_id, user_id, key, request_hash, kind, sizes, lines, unit_stake, stake, currency,
-            odds, odds_policy, potential_payout, lucky, stake_transfer_id, rollback_transfer_id,
-            placed_at, recheck_at)
-        WHERE fine.ok
+        {insertion("bet", BET_WRITTEN, FIRST_BET, "fine, ")} WHERE fine.ok
     ), legs AS (
-        INSERT INTO leg (bet_id, leg_no, event_id, market_id, specifiers, outcome_id, odds)
-        SELECT n.*
-        FROM fine, unnest($31::uuid[], $32::integer[], $33::text[], $34::integer[], $35::text[],
-                          $36::text[], $37::numeric[]) AS n
-        WHERE fine.ok
+        {insertion("leg", LEG_WRITTEN, FIRST_LEG, "fine, ")} WHERE fine.ok
     ), risk AS (
         UPDATE exposure x SET amount = x.amount + k.profit
         FROM wanted k, fine
@@ -69,7 +63,7 @@ WRITE = """
           AND x.specifiers = k.specifiers AND x.outcome_id = k.outcome_id
     )
     SELECT ok FROM fine
-"""
+"""  # noqa: S608 - constants
 """Writes all or none: the rows behind all selections say what was believed, no outcome carries more
 than it may, and no player has limits of their own. Locks are taken in the order of all others:
 players (before), markets and outcomes, risk."""
@@ -81,7 +75,7 @@ class Rush(Struct, frozen=True, kw_only=True):
     No outcome may cost more than `exposure_max`, in minor units.
     """
 
-    bets: Sequence[tuple[BetRow, str, Sequence[LegRow]]]
+    bets: Sequence[Struck]
     offers: Mapping[Key, Offer]
     profits: Mapping[Key, int]
     exposure_max: int
@@ -105,39 +99,8 @@ async def write(tx: Tx, rush: Rush) -> bool:
         list(OVER),
         tx.context.now() - ALIVE_WITHIN,
         rush.exposure_max,
-        *columns([_inserted(bet, key) for bet, key, _ in rush.bets], 18),
-        *columns(
-            [
-                (leg.bet_id, number, *leg.key, leg.odds)
-                for _, _, legs in rush.bets
-                for number, leg in enumerate(legs, start=1)
-            ],
-            7,
-        ),
-    )
-
-
-def _inserted(bet: BetRow, key: str) -> tuple[object, ...]:
-    sizes = bet.system_sizes
-    return (
-        bet.bet_id,
-        bet.user_id,
-        key,
-        bet.request_hash,
-        bet.kind,
-        None if sizes is None else "{" + ",".join(str(size) for size in sizes) + "}",
-        bet.lines,
-        bet.unit_stake,
-        bet.stake,
-        bet.currency,
-        bet.odds,
-        bet.odds_policy,
-        bet.potential_payout,
-        bet.lucky,
-        bet.stake_transfer_id,
-        bet.rollback_transfer_id,
-        bet.placed_at,
-        bet.recheck_at,
+        *written_bets(rush.bets),
+        *written_legs(rush.bets),
     )
 
 

@@ -23,6 +23,7 @@ from svc.sportsbook import (
     store_bets,
     store_events,
     store_exposure,
+    store_new_bets,
     store_players,
 )
 from svc.sportsbook.book import book_of
@@ -98,7 +99,7 @@ async def strike_all(asked: Sequence[Asked], tx: Tx) -> list[BetRow | Refused]:
         except Refused as refusal:
             answers.append(refusal)
     if this.struck:
-        await store_bets.insert(tx, this.struck)
+        await store_new_bets.insert(tx, this.struck)
         await store_exposure.add(tx, this.added)
     return answers
 
