@@ -171,7 +171,7 @@ async def _factors(legs: list[LegRow], tx: Tx) -> list[Fraction]:
 async def _take(bet: BetRow, wanted: Quote, fraction: Decimal, key: str, tx: Tx) -> Quote:
     """Pay for a bet or a part of it; the rest runs on."""
     now, limits = tx.context.now(), house.limits(tx.context)
-    rounding = limits.rounding
+    rounding = bet.rounding or limits.rounding
     amount = rules_settlement.rounded(wanted.amount * Fraction(fraction), rounding)
     left = await payout_day.left(tx, bet, limits)
     if left is not None and amount > left:

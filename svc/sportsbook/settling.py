@@ -121,16 +121,16 @@ def _change(
 
 
 def terms_of(bet: BetRow, legs: int, limits: rules.Limits) -> Terms:
-    """Return what a bet of so many legs pays by."""
+    """Return what a bet of so many legs pays by: what it was struck on, whatever is set by now."""
     return Terms(
         unit_stake=bet.unit_stake,
         stake=bet.stake,
         sizes=tuple(bet.system_sizes or (legs,)),
-        payout_max=limits.payout_max,
+        payout_max=bet.payout_max or limits.payout_max,
         running=ONE if bet.running == 1 else Fraction(bet.running),
         free=bet.free_bet_id is not None,
         lucky=bet.lucky,
-        rounding=limits.rounding,
+        rounding=bet.rounding or limits.rounding,
     )
 
 

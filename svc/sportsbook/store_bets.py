@@ -19,7 +19,14 @@ from svc.sportsbook.contract import (
     OddsPolicy,
 )
 from svc.sportsbook.rules import Key
-from svc.sportsbook.rules_settlement import OPEN, VOID, LegState, leg_factor, leg_result
+from svc.sportsbook.rules_settlement import (
+    OPEN,
+    VOID,
+    LegState,
+    Rounding,
+    leg_factor,
+    leg_result,
+)
 
 
 class BetRow(Struct, frozen=True, kw_only=True):
@@ -27,7 +34,8 @@ class BetRow(Struct, frozen=True, kw_only=True):
 
     `stake` is all of it: the unit stake times the lines, twice each way. `version` counts what
     happened to it since it was accepted. `running` is the part that was not cashed out. `counted`
-    stands against limits of the player's own.
+    stands against limits of the player's own. `payout_max` and `rounding` are those that it was
+    struck on; bets from before these were kept have neither.
     """
 
     bet_id: str
@@ -46,6 +54,8 @@ class BetRow(Struct, frozen=True, kw_only=True):
     free_bet_id: str | None = None
     lucky: bool = False
     counted: bool = False
+    payout_max: int | None = None
+    rounding: Rounding | None = None
     status: BetStatus
     version: int = 0
     running: Decimal = Decimal(1)
@@ -109,7 +119,7 @@ class LegRow(Struct, frozen=True, kw_only=True):
 BET_COLUMNS = (
     "bet_id::text, user_id::text, request_hash, kind, system_sizes, each_way, lines, unit_stake,"
     " stake, currency, odds, odds_policy, potential_payout, free_bet_id::text, lucky, counted,"
-    " status,"
+    " payout_max, rounding, status,"
     " version, running, cashed_out, result, payout, refusal::text, stake_transfer_id::text,"
     " rollback_transfer_id::text, payout_transfer_id::text, placed_at, recheck_at, expired_at,"
     " settled_at"

@@ -188,6 +188,8 @@ def _bet(slip: PlaceBet, checked: Slip, prices: Prices, this: Round, context: Co
         free_bet_id=slip.free_bet_id,
         lucky=lucky and house.gives_lucky_extras(context),
         counted=slip.free_bet_id is None and slip.user_id in this.own_limits,
+        payout_max=this.limits.payout_max,
+        rounding=this.limits.rounding,
         status="pending",
         stake_transfer_id=context.new_id(),
         rollback_transfer_id=context.new_id(),

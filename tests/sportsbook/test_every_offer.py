@@ -84,6 +84,17 @@ async def test_c6_a_part_is_bought_back_and_the_rest_runs_on(door: Door, account
     await account.holds(before - 240 + 1800)
 
 
+async def test_a_bet_is_bought_back_by_the_cap_that_it_was_struck_on(
+    door: Door, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await account.cash()
+    events, bet = await account.strikes(won("3.00"), 1000)
+    monkeypatch.setenv("SPORTSBOOK_PAYOUT_MAX", "500")
+    await reprice(door, events[0][0], "1.50")
+    assert (await cashed_out(account, bet["bet_id"]))[0] == 1900
+    await account.holds(before + 900)
+
+
 async def test_an_offer_is_void_when_something_happens_to_the_bet(
     door: Door, account: Account
 ) -> None:

@@ -166,6 +166,22 @@ async def test_43_no_bet_pays_more_than_the_cap(
     await account.holds(before - 1000 + 1_000_000)
 
 
+async def test_a_bet_pays_by_the_cap_and_the_rounding_that_it_was_struck_on(
+    door: Door, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await account.cash()
+    events, bet = await account.strikes(won("1.333"), 333)
+    monkeypatch.setenv("SPORTSBOOK_PAYOUT_MAX", "400")
+    monkeypatch.setenv("ROUNDING", "down")
+    later, capped = await account.strikes(won("1.333"), 333)
+    assert (bet["potential_payout"], capped["potential_payout"]) == (444, 400)
+    await door.settle(*events[0])
+    monkeypatch.setenv("SPORTSBOOK_PAYOUT_MAX", "1000000")
+    monkeypatch.setenv("ROUNDING", "half_up")
+    await door.settle(*later[0])
+    await account.holds(before - 666 + 444 + 400)
+
+
 @pytest.mark.parametrize(
     ("told", "paid", "left"),
     [
