@@ -28,6 +28,7 @@ def health_routes(runtime: Runtime) -> list[Any]:
             "instance": runtime.instance,
             "checks": checks,
             "start_to_ready_s": round(runtime.started_s, 3),
+            **{name: told() for name, told in runtime.notes.items()},
         }
         return Response(body, status_code=200 if ready else 503)
 

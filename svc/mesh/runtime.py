@@ -58,6 +58,8 @@ class Runtime:
         self.ready = False
         self.started_s = 0.0
         self.metadata: dict[str, str] = {}
+        # What `/readyz` tells besides: a service is no less ready for it.
+        self.notes: dict[str, Callable[[], object]] = {}
         if self.release != STABLE:
             self.metadata["release"] = self.release
         self.connection = Connection()
