@@ -10,8 +10,10 @@ from svc.mesh.contract import Call, Route
 from svc.mesh.errors import Conflict, Forbidden, NotFound, Refused, Unauthenticated, Unavailable
 from svc.mesh.types import Empty, Id, Limit, Reply, Request, ShortText
 
-MONEY_SERVICES = ("sportsbook", "casino", "payment")
-"""Where a player's money is put at risk or paid in: each confirms that an exclusion holds there."""
+MONEY_SERVICES = ("sportsbook", "casino", "payment", "wallet")
+"""Where a player's money is put at risk or paid in: each confirms that an exclusion holds there.
+
+The wallet is the last to refuse: of callers from outside too, who ask none of the others."""
 
 Password = Annotated[str, Meta(min_length=10, max_length=128, description="10 to 128 characters")]
 GivenPassword = Annotated[str, Meta(min_length=1, max_length=128)]

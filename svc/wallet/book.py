@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal
 
 from msgspec import Struct
@@ -47,6 +48,7 @@ class Money(Struct, frozen=True, gc=False):
 
 
 NOTHING = Money()
+BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Wallet:
     """A player's money as it stands, in the wallet's one currency.
 
     `seq` counts the applied transfers of the player, of which `last_id` is the last. From a
-    closed one nothing is staked or withdrawn any more.
+    closed one nothing is staked or withdrawn any more; until an exclusion ends nothing is staked.
     """
 
     user_id: str
@@ -63,6 +65,12 @@ class Wallet:
     seq: int = 0
     last_id: str | None = None
     closed: bool = False
+    excluded_until: datetime | None = None
+
+    def exclude(self, until: datetime) -> None:
+        """Let no stake be taken until an instant; never sooner than was said before."""
+        if self.excluded_until is None or until > self.excluded_until:
+            self.excluded_until = until
 
 
 class Record(Struct, frozen=True, kw_only=True, gc=False):
@@ -93,7 +101,10 @@ class Record(Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclass(slots=True)
 class Book:
-    """The wallets and transfers that some operations concern, indexed for the rules."""
+    """The wallets and transfers that some operations concern, indexed for the rules.
+
+    `now` is looked at only where a player is excluded; as long as nobody says it, all of them are.
+    """
 
     wallets: dict[str, Wallet]
     unopened: dict[str, Wallet] = field(default_factory=dict[str, Wallet])
@@ -102,6 +113,7 @@ class Book:
     closed_holds: set[str] = field(default_factory=set[str])
     undone: set[str] = field(default_factory=set[str])
     credits_of: dict[str, set[str]] = field(default_factory=lambda: defaultdict[str, set[str]](set))
+    now: datetime = BEFORE_ALL
 
     def open_wallet(self, user_id: str) -> None:
         """Let a wallet be seen from now on: operations before the first credit found none."""

@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 
 from svc.wallet.book import Record
 from svc.wallet.contract import Capture, Hold, Release, Rollback
-from svc.wallet.operations import Close, Credit, Deduct, Operation
+from svc.wallet.operations import Close, Credit, Deduct, Exclude, Operation
 
 
 @dataclass(slots=True)
 class Concerned:
-    """Users, transfers and holds by id, the originals of rollbacks, and whether accounts close."""
+    """Users, transfers and holds by id, the originals of rollbacks, and who is restricted."""
 
     users: set[str] = field(default_factory=set[str])
     ids: set[str] = field(default_factory=set[str])
     holds: set[str] = field(default_factory=set[str])
     originals: set[str] = field(default_factory=set[str])
     stakes: set[str] = field(default_factory=set[str])
-    closes: bool = False
+    restricted: set[str] = field(default_factory=set[str])
 
     @classmethod
     def by(cls, operations: Iterable[Operation]) -> "Concerned":
@@ -35,9 +35,9 @@ class Concerned:
                     concerned.holds.add(operation.hold_id)
                 case Capture() | Release():
                     concerned.holds.add(operation.hold_id)
-                case Close():
+                case Close() | Exclude():
                     concerned.users.add(operation.user_id)
-                    concerned.closes = True
+                    concerned.restricted.add(operation.user_id)
                 case Rollback():
                     concerned.originals.add(operation.original_transfer_id)
         concerned.ids |= concerned.stakes | concerned.originals

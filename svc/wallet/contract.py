@@ -91,6 +91,13 @@ class AccountClosed(Refused):
     status = 403
 
 
+class SelfExcluded(Refused):
+    """The player is excluded from play or takes a time-out: no stakes until that ends."""
+
+    name = "self-excluded"
+    status = 403
+
+
 class BalanceTooLarge(Refused):
     """The balance would be larger than a message can carry."""
 
@@ -291,8 +298,8 @@ BALANCE_CHANGED = Event(
 MONEY_CALLERS = ("sportsbook", "payment", "casino", "gateway")
 """Who may move money by call: the three of the diagram, and the gateway's gRPC door."""
 REFUSALS = (
-    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AccountClosed, AlreadySettled,
-    HoldExceeded, InDebt, InsufficientFunds, BalanceTooLarge,
+    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AccountClosed, SelfExcluded,
+    AlreadySettled, HoldExceeded, InDebt, InsufficientFunds, BalanceTooLarge,
 )  # fmt: skip
 
 BALANCE = Call(

@@ -152,6 +152,24 @@ INVARIANTS: dict[str, Invariant] = {
         "SELECT * FROM transfer WHERE user_id = '…' ORDER BY seq: what came after the closing "
         "was written past the rules",
     ),
+    # Decided before the exclusion's end by the clock that decided: later stakes are taken again.
+    "excluded_without_its_transfer": Invariant(
+        "who is excluded was excluded by a transfer, and staked no more until its end",
+        f"""
+            SELECT (SELECT count(*) FROM wallet FULL JOIN (
+                SELECT user_id, max(reference::timestamptz) AS until FROM transfer
+                WHERE verb = 'exclude' AND outcome = 'applied' GROUP BY user_id
+                ) AS told USING (user_id)
+                WHERE excluded_until IS DISTINCT FROM told.until)
+                + (SELECT count(*) FROM transfer AS excluding JOIN transfer AS later
+                    ON later.user_id = excluding.user_id AND later.seq > excluding.seq
+                        AND later.decided_at < excluding.reference::timestamptz
+                    WHERE excluding.verb = 'exclude' AND excluding.outcome = 'applied'
+                        AND later.verb IN ('deduct_balance', 'hold') AND later.kind IN ({STAKES}))
+        """,  # noqa: S608 -- the kinds are the rules'
+        "SELECT * FROM transfer WHERE user_id = '…' ORDER BY seq: what came after the exclusion "
+        "was written past the rules",
+    ),
     # At most one rollback by a unique index; it gives back exactly what was taken, of bonus money
     # at least what was left.
     "rollback_differs_from_its_original": Invariant(

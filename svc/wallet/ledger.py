@@ -7,7 +7,7 @@ from svc.mesh.errors import Refused
 from svc.wallet import rules
 from svc.wallet.book import NOTHING, Book, Record, Wallet
 from svc.wallet.contract import Receipt, Rollback
-from svc.wallet.operations import VERBS, Close, Credit, Operation, fingerprint
+from svc.wallet.operations import VERBS, Close, Credit, Exclude, Operation, fingerprint
 
 Answer = Receipt | Refused
 Decided = tuple[Record, Context]
@@ -34,7 +34,7 @@ def decide(
             answers.append(refusal)
             continue
         if record is None:
-            record = _decide_new(operation, mark, book)
+            record = _decide_new(operation, mark, book, context)
             decided.append((record, context))
             if record.verb == "rollback" and record.outcome == "applied" and not record.user_id:
                 decided.append((_tombstone(record), context))
@@ -48,9 +48,11 @@ def _tombstone(undo: Record) -> Record:
     return Record(transfer_id=undo.original_id or "", verb="rollback", outcome="tombstone")
 
 
-def _decide_new(operation: Operation, mark: bytes, book: Book) -> Record:
+def _decide_new(operation: Operation, mark: bytes, book: Book, context: Context) -> Record:
     """Decide an operation and enter it into the book."""
     wallet = rules.wallet_concerned(operation, book)
+    if wallet is not None and wallet.excluded_until is not None:
+        book.now = context.now()
     try:
         plan = rules.decide(operation, book)
     except Refused as refusal:
@@ -70,6 +72,8 @@ def _done(operation: Operation, mark: bytes, wallet: Wallet | None, plan: rules.
         wallet.last_id = operation.transfer_id
         if type(operation) is Close:
             wallet.closed = True
+        elif type(operation) is Exclude:
+            wallet.exclude(operation.until)
     return Record(
         transfer_id=operation.transfer_id,
         verb=VERBS[type(operation)],

@@ -1,5 +1,6 @@
 """The operations on money: requests of the contract and one of events, with their fingerprints."""
 
+from datetime import datetime
 from hashlib import sha256
 from typing import Literal
 
@@ -11,7 +12,7 @@ from svc.mesh.types import Id
 from svc.wallet.contract import BatchItem, Capture, Hold, Release, Rollback, Transfer
 
 Verb = Literal[
-    "deduct_balance", "credit_balance", "hold", "capture", "release", "rollback", "close"
+    "deduct_balance", "credit_balance", "hold", "capture", "release", "rollback", "close", "exclude"
 ]  # fmt: skip
 
 
@@ -32,7 +33,15 @@ class Close(Struct, frozen=True, kw_only=True):
     user_id: Id
 
 
-Operation = Deduct | Credit | Hold | Capture | Release | Rollback | Close
+class Exclude(Struct, frozen=True, kw_only=True):
+    """Take no stakes of a player until an instant. Only an event says so."""
+
+    transfer_id: Id
+    user_id: Id
+    until: datetime
+
+
+Operation = Deduct | Credit | Hold | Capture | Release | Rollback | Close | Exclude
 
 OPERATIONS: dict[Verb, type[Operation]] = {  # that may be called for
     "deduct_balance": Deduct,
@@ -44,6 +53,7 @@ OPERATIONS: dict[Verb, type[Operation]] = {  # that may be called for
 }
 VERBS: dict[type[Operation], Verb] = {kind: verb for verb, kind in OPERATIONS.items()}
 VERBS[Close] = "close"
+VERBS[Exclude] = "exclude"
 MARKS = {kind: verb.encode() for kind, verb in VERBS.items()}
 encode = msgspec.json.Encoder(order="sorted").encode
 

@@ -7,6 +7,7 @@ player owe: cash below what is held is a debt, and whatever comes to the cash cl
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -29,9 +30,10 @@ from svc.wallet.contract import (
     Release,
     Rollback,
     RolledBack,
+    SelfExcluded,
     TransferConflict,
 )
-from svc.wallet.operations import Close, Credit, Deduct, Operation
+from svc.wallet.operations import Close, Credit, Deduct, Exclude, Operation
 
 House = Literal[
     "bets_in_play", "revenue", "casino", "provider_clearing", "promotions", "prizes", "jackpots",
@@ -70,8 +72,8 @@ CLOSED = "this account was closed"
 NO_WALLET = "this user has no wallet"
 
 PRECEDENCE: tuple[type[Refused], ...] = (
-    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AccountClosed, AlreadySettled,
-    HoldExceeded, InDebt, InsufficientFunds, BalanceTooLarge,
+    TransferConflict, RolledBack, NotFound, CurrencyMismatch, AccountClosed, SelfExcluded,
+    AlreadySettled, HoldExceeded, InDebt, InsufficientFunds, BalanceTooLarge,
 )  # fmt: skip
 """Every refusal there is, in the order in which they are looked for."""
 REFUSAL_NAMED = {refusal.name: refusal for refusal in PRECEDENCE}
@@ -170,7 +172,7 @@ def answer(record: Record) -> Receipt | Refused:
 def wallet_concerned(operation: Operation, book: Book) -> Wallet | None:
     """Return whose money an operation is about, None when nobody knows."""
     match operation:
-        case Deduct() | Credit() | Hold() | Close():
+        case Deduct() | Credit() | Hold() | Close() | Exclude():
             return book.wallets.get(operation.user_id)
         case Capture() | Release():
             source = book.holds.get(operation.hold_id)
@@ -182,8 +184,14 @@ def wallet_concerned(operation: Operation, book: Book) -> Wallet | None:
 def _deduct(operation: Deduct, book: Book) -> Plan:
     wallet = _wallet(operation, book)
     money, amount = wallet.money, operation.amount
-    if wallet.closed and operation.kind in NOT_IN_DEBT and not operation.forced:
+    if (
+        wallet.closed
+        and operation.kind in NOT_IN_DEBT
+        and not (operation.forced and operation.kind in FORCIBLE)
+    ):
         raise AccountClosed(CLOSED)
+    if wallet.excluded_until is not None:
+        _check_exclusion(operation.kind, wallet.excluded_until, book)
     if operation.kind == "bonus_expiry":
         # What was staked or converted meanwhile stays with the player.
         change = Money(bonus=-min(amount, money.bonus))
@@ -238,6 +246,8 @@ def _hold(operation: Hold, book: Book) -> Plan:
     wallet = _wallet(operation, book)
     if wallet.closed:
         raise AccountClosed(CLOSED)
+    if wallet.excluded_until is not None:
+        _check_exclusion(operation.kind, wallet.excluded_until, book)
     if wallet.money.debt:
         raise InDebt(f"{wallet.money.debt} owed: a deposit clears it")
     if operation.amount > wallet.money.available:
@@ -305,6 +315,12 @@ def _close(operation: Close, book: Book) -> Plan:
     return Plan(kind="adjustment", reference="the account was closed")
 
 
+def _exclude(operation: Exclude, book: Book) -> Plan:
+    if operation.user_id not in book.wallets:
+        raise NotFound(NO_WALLET)
+    return Plan(kind="adjustment", reference=operation.until.isoformat())
+
+
 def _wallet(operation: Deduct | Credit | Hold, book: Book) -> Wallet:
     wallet = book.wallets.get(operation.user_id)
     if wallet is None:
@@ -341,12 +357,18 @@ def _open_hold(hold_id: str, book: Book) -> Record:
 
 
 def _check_undoable(original: Record, book: Book) -> None:
-    if original.verb in ("capture", "release", "rollback", "close"):
+    if original.verb in ("capture", "release", "rollback", "close", "exclude"):
         raise AlreadySettled(f"a {original.verb} cannot be rolled back")
     if original.verb == "hold" and original.hold_id in book.closed_holds:
         raise AlreadySettled("this hold was captured or released")
     if original.verb == "deduct_balance" and book.credits_left(original.transfer_id):
         raise AlreadySettled("this stake was settled: roll its credits back first")
+
+
+def _check_exclusion(kind: Kind, until: datetime, book: Book) -> None:
+    """Refuse stakes alone: what an excluded player has can be withdrawn (UKGC LCCP 3.5)."""
+    if kind in STAKES and until > book.now:
+        raise SelfExcluded(f"no stakes until {until:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def _check_debt(kind: Kind, money: Money) -> None:
@@ -373,6 +395,6 @@ def _in_play(stake: Record | None, book: Book, *, credits_left: int) -> int:
 
 RULES: dict[type[Operation], Callable[[Any, Book], Plan]] = {
     Deduct: _deduct, Credit: _credit, Hold: _hold, Capture: _capture, Release: _release,
-    Rollback: _rollback, Close: _close,
+    Rollback: _rollback, Close: _close, Exclude: _exclude,
 }  # fmt: skip
 """The rule of each operation."""

@@ -47,6 +47,7 @@ from svc.wallet.contract import (
     TotalsOf,
 )
 from svc.wallet.group import group_of
+from svc.wallet.heard import apply_heard, exclude
 from svc.wallet.operations import Close, Credit, Deduct, Operation, of_item
 
 wallet = Service(
@@ -54,6 +55,7 @@ wallet = Service(
     hears=(
         Hear(identity.USER_REGISTERED, "open the wallet"),
         Hear(identity.USER_ERASED, "close the account"),
+        Hear(identity.SELF_EXCLUDED, "take no stakes of an excluded player"),
         Hear(payment.PAYMENT_SUCCESS, "credit the deposit"),
         Hear(sportsbook.BET_SETTLED, "credit the payout"),
         Hear(sportsbook.BET_CANCELLED, "give the stake back"),
@@ -65,7 +67,7 @@ wallet = Service(
         Hear(gaming.PRIZE_AWARDED, "credit the prize"),
         Hear(scheduler.JOB_DUE, "audit", only=lambda job: job.service == "wallet"),
     ),
-    calls=(identity.AUTHORIZE,),
+    calls=(identity.AUTHORIZE, identity.CONFIRM_EXCLUSION),
     asks=(scheduler.JOB_REQUESTED,),
     database=True,
     cache=True,
@@ -163,6 +165,16 @@ async def open_wallet(event: CloudEvent[identity.UserRegistered], tx: Tx, contex
 async def close_account(event: CloudEvent[identity.UserErased], _: Tx, context: Context) -> None:
     """Bets and holds that are open still come to their end."""
     await apply_heard(context, Close(transfer_id=event.id, user_id=event.data.user_id))
+
+
+@wallet.hears(identity.SELF_EXCLUDED)
+async def exclude_player(
+    event: CloudEvent[identity.SelfExcludedData], tx: Tx, context: Context
+) -> None:
+    """A stake that is on its way is taken before this holds here, or not at all."""
+    user_id, until = event.data.user_id, event.data.until
+    await exclude(tx, user_id, until)
+    tx.after_commit(lambda: identity.confirm_exclusion(context, user_id, until))
 
 
 @wallet.hears(payment.PAYMENT_SUCCESS)
@@ -372,25 +384,6 @@ async def apart(requests: list[Credit], contexts: list[Context]) -> list[ledger.
     answers = iter(applied)
     unknown = Invalid("Object contains unknown field `into`")
     return [unknown if one.into else next(answers) for one in requests]
-
-
-async def apply_heard(context: Context, operation: Operation) -> None:
-    """Apply what an event says; nobody waits for a refusal, so it is stored and logged.
-
-    It is committed with what others ask, before the event's own transaction: the transfer's id
-    makes it happen once, should the event come again because that one failed.
-    """
-    group = group_of(context)
-    if group.has_written(operation.transfer_id):
-        return  # most payouts of bets: the sportsbook asked for them in bulk
-    [answer] = await group.apply([operation], [context])
-    if isinstance(answer, Refused):
-        context.log.warning(
-            "an event was refused",
-            transfer_id=operation.transfer_id,
-            refusal=answer.name,
-            detail=answer.detail,
-        )
 
 
 def result_of(answer: ledger.Answer) -> BatchResult:

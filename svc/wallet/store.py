@@ -81,8 +81,8 @@ async def open_wallets(connection: Any, currency_of: dict[str, str], at: datetim
 async def wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
     """Return the wallets of these users, by user id; users without one are left out."""
     rows = await connection.fetch(
-        "SELECT user_id, currency, cash, bonus, held, seq, last_id, closed FROM wallet"
-        " WHERE user_id = ANY($1::uuid[])",
+        "SELECT user_id, currency, cash, bonus, held, seq, last_id, closed, excluded_until"
+        " FROM wallet WHERE user_id = ANY($1::uuid[])",
         list(users),
     )
     return {str(row["user_id"]): _wallet(row) for row in rows}
@@ -91,7 +91,8 @@ async def wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
 async def some_wallets(connection: Any, count: int) -> dict[str, Wallet]:
     """Return any so many wallets, by user id."""
     rows = await connection.fetch(
-        "SELECT user_id, currency, cash, bonus, held, seq, last_id, closed FROM wallet LIMIT $1",
+        "SELECT user_id, currency, cash, bonus, held, seq, last_id, closed, excluded_until"
+        " FROM wallet LIMIT $1",
         count,
     )
     return {str(row["user_id"]): _wallet(row) for row in rows}
@@ -103,17 +104,25 @@ async def lock_wallets(connection: Any, users: Iterable[str]) -> dict[str, Walle
     The order by id is the one in which everybody locks.
     """
     rows = await connection.fetch(
-        "SELECT user_id, currency, cash, bonus, held, seq, last_id, closed FROM wallet"
-        " WHERE user_id = ANY($1::uuid[]) ORDER BY user_id FOR NO KEY UPDATE",
+        "SELECT user_id, currency, cash, bonus, held, seq, last_id, closed, excluded_until"
+        " FROM wallet WHERE user_id = ANY($1::uuid[]) ORDER BY user_id FOR NO KEY UPDATE",
         list(users),
     )
     return {str(row["user_id"]): _wallet(row) for row in rows}
 
 
-async def close_wallets(connection: Any, users: Collection[str]) -> None:
-    """Close the locked wallets of these users, in the transaction that writes why."""
+async def restrict_wallets(connection: Any, wallets: Sequence[Wallet]) -> None:
+    """Write what locked wallets are closed to, in the transaction that writes why."""
     await connection.execute(
-        "UPDATE wallet SET closed = true WHERE user_id = ANY($1::uuid[])", list(users)
+        """
+        UPDATE wallet SET closed = n.closed, excluded_until = n.excluded_until
+        FROM unnest($1::uuid[], $2::boolean[], $3::timestamptz[])
+            AS n (user_id, closed, excluded_until)
+        WHERE wallet.user_id = n.user_id
+        """,
+        [wallet.user_id for wallet in wallets],
+        [wallet.closed for wallet in wallets],
+        [wallet.excluded_until for wallet in wallets],
     )
 
 
@@ -266,6 +275,7 @@ def _wallet(row: Any) -> Wallet:
         row["seq"],
         _text(row["last_id"]),
         row["closed"],
+        row["excluded_until"],
     )
 
 

@@ -234,7 +234,7 @@ class Writer:
     ) -> list[Answer]:
         concerned = Concerned.by(operations)
         opened: dict[str, str] = {}
-        careful = self.careful > 0 or concerned.refers or concerned.closes
+        careful = self.careful > 0 or concerned.refers or bool(concerned.restricted)
         self.careful -= self.careful > 0
         for _ in range(ATTEMPTS_MAX):
             try:
@@ -309,9 +309,9 @@ class Writer:
         answers, decided = decide(operations, contexts, draft.book)
         draft.add(decided)
         written = await self._write(draft, []) if decided else None
-        if concerned.closes:
-            closed = [user for user, wallet in draft.book.all_wallets() if wallet.closed]
-            await store.close_wallets(self.connection, closed)
+        if restricted := concerned.restricted & draft.book.wallets.keys():
+            known = [draft.book.wallets[user] for user in sorted(restricted)]
+            await store.restrict_wallets(self.connection, known)
         return answers, written, draft
 
     def _draft(

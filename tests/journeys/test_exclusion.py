@@ -1,4 +1,7 @@
-"""Self-exclusion against bets, rounds and deposits in flight: none is accepted after its answer."""
+"""Self-exclusion against bets, rounds, deposits and stakes of callers from outside in flight.
+
+None is accepted after the answer to the exclusion.
+"""
 
 import asyncio
 import os
@@ -6,10 +9,13 @@ import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import grpc
+import grpc.aio
 import pytest
 
+from proto.betmesh.wallet.v1 import wallet_pb2, wallet_pb2_grpc
 from svc.demo.client import until
 from svc.demo.flows import World
 from svc.mesh.clock import new_id
@@ -18,10 +24,14 @@ from tests.journeys.world import Platform, audit, deposited, new_player, operato
 
 STREAMS_OF_EACH = 3
 EXCLUDED = (403, "urn:betmesh:problem:self-excluded")
+EXCLUDED_OUTSIDE = (grpc.StatusCode.FAILED_PRECONDITION, "self-excluded")
+OUTSIDE = "a caller from outside"
 ACCEPTED = {
     "sportsbook": "SELECT accepted_at AS at FROM bet WHERE user_id = $1 AND accepted_at NOTNULL",
     "casino": "SELECT decided_at AS at FROM rounds WHERE user_id = $1 AND status = 'played'",
     "payment": "SELECT created_at AS at FROM deposits WHERE user_id = $1 AND refusal IS NULL",
+    "wallet": "SELECT decided_at AS at FROM transfer WHERE user_id = $1 AND outcome = 'applied'"
+    " AND kind = 'casino_bet' AND reference = 'a caller from outside'",
 }
 OPEN = {
     "sportsbook": "SELECT 1 FROM bet WHERE user_id = $1 AND status = 'pending'",
@@ -44,6 +54,7 @@ class Streams:
         """Prepare; `run` goes on until `stop`."""
         self.world = world
         self.answers: list[tuple[bool, int, str]] = []
+        self.outside: list[tuple[bool, grpc.StatusCode, str]] = []
         self.excluded = False
         self.stop = False
         dice = {"stake": 100, "currency": "EUR", "choice": {"target": 50, "over": True}}
@@ -57,7 +68,26 @@ class Streams:
     async def run(self) -> None:
         """Send every kind of request in several streams."""
         streams = [request for request in self.requests for _ in range(STREAMS_OF_EACH)]
-        await asyncio.gather(*(self._repeat(path, body) for path, body in streams))
+        await asyncio.gather(
+            self._stake_from_outside(), *(self._repeat(path, body) for path, body in streams)
+        )
+
+    async def _stake_from_outside(self) -> None:
+        settings = self.world.settings
+        key = (("authorization", f"Bearer {settings['GRPC_API_KEY']}"),)
+        async with grpc.aio.insecure_channel(settings["GATEWAY_GRPC"]) as channel:
+            wallet = cast("Any", wallet_pb2_grpc.WalletStub)(channel)
+            while not self.stop:
+                stake = wallet_pb2.DeductBalanceRequest(
+                    transfer_id=new_id(), user_id=self.world.user_id, amount=1, currency="EUR",
+                    kind="casino_bet", reference=OUTSIDE,
+                )  # fmt: skip
+                sent_after, code, name = self.excluded, grpc.StatusCode.OK, ""
+                try:
+                    await wallet.DeductBalance(stake, metadata=key)
+                except grpc.aio.AioRpcError as failure:
+                    code, name = failure.code(), (failure.details() or "").partition(":")[0]
+                self.outside.append((sent_after, code, name))
 
     async def _repeat(self, path: str, body: dict[str, Any]) -> None:
         while not self.stop:
@@ -149,6 +179,9 @@ async def test_nothing_is_accepted_after_the_answer_to_an_exclusion(whole: Platf
         assert [at for when in finally_.values() for at in when if at > answered_at] == []
         late = {(status, kind) for after, status, kind in streams.answers if after}
         assert late == {EXCLUDED}
+        assert {(code, name) for after, code, name in streams.outside if after} == {
+            EXCLUDED_OUTSIDE
+        }
         # What ran out of time while its service stood still is given up by the next sweep.
         await until("nothing left open", partial(nothing_is_open, whole, world), within_s=30)
         assert await accepted(whole, world) == finally_

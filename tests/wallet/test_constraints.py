@@ -137,6 +137,8 @@ SEEN_BY_AUDIT = [
     ("refused_request_moved_money",
      f"UPDATE transfer SET outcome = 'refused', refusal = 'x', detail = 'x' WHERE {MINE}"),
     ("closed_without_its_transfer", "UPDATE wallet SET closed = true WHERE user_id = $1"),
+    ("excluded_without_its_transfer",
+     "UPDATE wallet SET excluded_until = now() WHERE user_id = $1"),
     ("transfer_of_another_wallet", f"UPDATE transfer SET currency = 'USD' WHERE {MINE}"),
     ("entry_without_other_side", f"UPDATE transfer SET kind = 'gift' WHERE {MINE}"),
     ("rollback_differs_from_its_original",

@@ -27,6 +27,7 @@ from svc.wallet.contract import (
     InDebt,
     InsufficientFunds,
     RolledBack,
+    SelfExcluded,
     TransferConflict,
 )
 from svc.wallet.operations import OPERATIONS
@@ -195,6 +196,8 @@ ALSO = {
         "test_events.py: test_a_deposit_is_credited_once_however_often_it_is_told",
     "a closed account": "test_events.py: "
         "test_who_left_stakes_and_withdraws_no_more_and_what_is_open_comes_to_its_end",
+    "an excluded player": "test_exclusion.py: "
+        "test_an_excluded_player_stakes_no_more_and_gets_and_takes_out_what_is_theirs",
     "free spins": "test_events.py: "
         "test_a_round_is_paid_a_lost_one_recorded_and_a_free_spin_wins_bonus_money",
 }  # fmt: skip
@@ -264,7 +267,7 @@ async def test_of_two_refusals_the_earlier_in_the_list_is_the_answer(
 
 @pytest.mark.parametrize(
     "refusal",
-    [refusal for refusal in REFUSALS if refusal is not AccountClosed],
+    [refusal for refusal in REFUSALS if refusal not in (AccountClosed, SelfExcluded)],
     ids=lambda refusal: refusal.name,
 )
 async def test_every_refusal_has_a_row_and_is_answered_with_its_name_status_and_balances(

@@ -1,6 +1,6 @@
 """The money rule as tables: balances before, an operation, and the change or the refusal."""
 
-from typing import Literal
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, strategies as st
@@ -14,160 +14,44 @@ from svc.wallet.contract import (
     AccountClosed,
     AlreadySettled,
     BalanceTooLarge,
-    Capture,
     CurrencyMismatch,
-    Hold,
     HoldExceeded,
     InDebt,
     InsufficientFunds,
     Kind,
     Release,
-    Rollback,
     RolledBack,
+    SelfExcluded,
     TransferConflict,
 )
-from svc.wallet.operations import Credit, Deduct, Operation, fingerprint
-
-ANN = "00000000-0000-4000-8000-00000000000a"
-BOB = "00000000-0000-4000-8000-00000000000b"
-
-
-def number(value: int) -> str:
-    return f"00000000-0000-4000-8000-{value:012d}"
-
-
-NEW, STAKE, WIN, HOLD, LATE, REFUSED = (number(value) for value in range(1, 7))
-
-
-def book(cash: int = 0, bonus: int = 0, held: int = 0, *records: Record) -> Book:
-    """Ann's money in EUR, and what is known of earlier transfers."""
-    known = Book({ANN: Wallet(ANN, "EUR", Money(cash, bonus, held))})
-    known.add(records)
-    return known
-
-
-def deduct(
-    amount: int,
-    kind: Kind = "bet",
-    user: str = ANN,
-    currency: str = "EUR",
-    *,
-    forced: bool = False,
-) -> Deduct:
-    return Deduct(
-        transfer_id=NEW,
-        user_id=user,
-        amount=amount,
-        currency=currency,
-        kind=kind,
-        reference="r",
-        forced=forced,
-    )
-
-
-def credit(
-    amount: int,
-    kind: Kind = "bet_payout",
-    stake: str | None = None,
-    into: Literal["cash", "bonus"] | None = None,
-) -> Credit:
-    return Credit(
-        transfer_id=NEW,
-        user_id=ANN,
-        amount=amount,
-        currency="EUR",
-        kind=kind,
-        reference="r",
-        stake_transfer_id=stake,
-        into=into,
-    )
-
-
-def hold(amount: int, hold_id: str = NEW) -> Hold:
-    return Hold(
-        transfer_id=NEW,
-        hold_id=hold_id,
-        user_id=ANN,
-        amount=amount,
-        currency="EUR",
-        kind="withdrawal",
-        reference="r",
-    )
-
-
-def capture(amount: int | None = None, hold_id: str = HOLD) -> Capture:
-    return Capture(transfer_id=NEW, hold_id=hold_id, amount=amount)
-
-
-def rollback(original: str, *, forced: bool = False) -> Rollback:
-    return Rollback(transfer_id=NEW, original_transfer_id=original, forced=forced)
-
-
-def taken(cash: int, bonus: int = 0, user: str = ANN, kind: Kind = "bet") -> Record:
-    return Record(
-        transfer_id=STAKE,
-        verb="deduct_balance",
-        outcome="applied",
-        user_id=user,
-        currency="EUR",
-        kind=kind,
-        change=Money(-cash, -bonus),
-    )
-
-
-def won(cash: int, bonus: int = 0) -> Record:
-    return Record(
-        transfer_id=WIN,
-        verb="credit_balance",
-        outcome="applied",
-        user_id=ANN,
-        currency="EUR",
-        kind="bet_payout",
-        change=Money(cash, bonus),
-        stake_id=STAKE,
-    )
-
-
-def undo(original: str, stake: str | None = None) -> Record:
-    return Record(
-        transfer_id=LATE,
-        verb="rollback",
-        outcome="applied",
-        user_id=ANN,
-        currency="EUR",
-        original_id=original,
-        stake_id=stake,
-    )
-
-
-def placed(amount: int) -> Record:
-    return Record(
-        transfer_id=HOLD,
-        verb="hold",
-        outcome="applied",
-        user_id=ANN,
-        currency="EUR",
-        kind="withdrawal",
-        change=Money(held=amount),
-        hold_id=HOLD,
-    )
-
-
-CLOSED = Record(
-    transfer_id=LATE, verb="release", outcome="applied", user_id=ANN, currency="EUR", hold_id=HOLD
+from svc.wallet.operations import Deduct, Operation, fingerprint
+from tests.wallet.known import (
+    ANN,
+    BOB,
+    BURIED,
+    CLOSED,
+    HOLD,
+    LATE,
+    NEW,
+    NOON,
+    REFUSED,
+    STAKE,
+    TURNED_DOWN,
+    WIN,
+    book,
+    capture,
+    credit,
+    deduct,
+    excluded,
+    hold,
+    hold_of,
+    left,
+    placed,
+    rollback,
+    taken,
+    undo,
+    won,
 )
-BURIED = Record(transfer_id=LATE, verb="rollback", outcome="tombstone")
-TURNED_DOWN = Record(
-    transfer_id=REFUSED, verb="deduct_balance", outcome="refused", user_id=ANN, currency="EUR"
-)
-
-
-def left(cash: int, *records: Record) -> Book:
-    """Return what is known of a player whose account was closed."""
-    known = book(cash, 0, 0, *records)
-    known.wallets[ANN].closed = True
-    return known
-
 
 CHANGES: list[tuple[str, Book, Operation, Money]] = [
     ("cash to exactly zero", book(100), deduct(100), Money(-100)),
@@ -183,6 +67,22 @@ CHANGES: list[tuple[str, Book, Operation, Money]] = [
     ("a chargeback of who left", left(9), deduct(12, "chargeback", forced=True), Money(-12)),
     ("a refund that the provider gave to who left", left(9), deduct(9, "refund", forced=True),
      Money(-9)),
+    ("a bet when the exclusion has ended", excluded(9, now=NOON + timedelta(seconds=1)),
+     deduct(9), Money(-9)),
+    ("a win of who is excluded", excluded(0, taken(5)), credit(9, stake=STAKE), Money(9)),
+    ("a lost bet of who is excluded", excluded(0, taken(5)), credit(0, stake=STAKE), Money()),
+    ("a stake of who is excluded undone", excluded(0, taken(5)), rollback(STAKE), Money(5)),
+    ("a deposit of who is excluded that was paid already", excluded(0), credit(9, "deposit"),
+     Money(9)),
+    ("a withdrawal of who is excluded", excluded(9), deduct(9, "withdrawal"), Money(-9)),
+    ("a hold of who is excluded, to withdraw", excluded(9), hold(9), Money(held=9)),
+    ("a captured hold of who is excluded", excluded(9, placed(9), held=9), capture(),
+     Money(-9, 0, -9)),
+    ("a release to who is excluded", excluded(9, placed(9), held=9),
+     Release(transfer_id=NEW, hold_id=HOLD), Money(held=-9)),
+    ("a bonus of who is excluded expires", excluded(9), deduct(9, "bonus_expiry"), Money()),
+    ("a chargeback of who is excluded", excluded(9), deduct(12, "chargeback", forced=True),
+     Money(-12)),
     ("a deposit", book(), credit(7, "deposit"), Money(7)),
     ("a bonus", book(), credit(7, "bonus"), Money(0, 7)),
     ("a bonus that is cash", book(), credit(7, "bonus", into="cash"), Money(7)),
@@ -250,6 +150,14 @@ REFUSED_CASES: list[tuple[str, Book, Operation, type[Refused]]] = [
     ("a round of who left", left(9), deduct(1, "casino_bet"), AccountClosed),
     ("a withdrawal of who left", left(9), deduct(1, "withdrawal"), AccountClosed),
     ("a hold of who left", left(9), hold(1), AccountClosed),
+    ("a bet of who left, by force", left(9), deduct(1, forced=True), AccountClosed),
+    ("a bet of who is excluded", excluded(9), deduct(1), SelfExcluded),
+    ("a round of who is excluded", excluded(9), deduct(1, "casino_bet"), SelfExcluded),
+    ("a stake of nothing of who is excluded", excluded(9), deduct(0), SelfExcluded),
+    ("a stake of who is excluded, by force", excluded(9), deduct(1, forced=True), SelfExcluded),
+    ("a stake that who is excluded could not pay", excluded(0), deduct(1), SelfExcluded),
+    ("a hold for a bet of who is excluded", excluded(9), hold_of("bet"), SelfExcluded),
+    ("a hold for a round of who is excluded", excluded(9), hold_of("casino_bet"), SelfExcluded),
     ("a hold that is closed", book(9, 0, 0, placed(5), CLOSED), capture(1), AlreadySettled),
     ("a release twice", book(9, 0, 0, placed(5), CLOSED), Release(transfer_id=NEW, hold_id=HOLD),
      AlreadySettled),
@@ -319,6 +227,23 @@ def test_every_refusal_of_the_contract_is_in_the_table_and_in_the_order_of_prece
     assert rules.PRECEDENCE == REFUSALS
     assert {case[3] for case in REFUSED_CASES} == set(REFUSALS)
     assert {refusal.name for refusal in REFUSALS} == set(rules.REFUSAL_NAMED)
+
+
+@pytest.mark.parametrize("days", [(1, 9), (9, 1), (9, 9), (1, 9, 2), (9, 1, 1)])
+def test_the_longest_of_all_exclusions_holds_in_whatever_order_they_come(
+    days: tuple[int, ...],
+) -> None:
+    known = Wallet(ANN, "EUR", Money())
+    for each in days:
+        known.exclude(NOON + timedelta(days=each))
+    assert known.excluded_until == NOON + timedelta(days=9)
+
+
+def test_who_is_excluded_is_so_as_long_as_nobody_says_what_time_it_is() -> None:
+    known = book(9)
+    known.wallets[ANN].exclude(NOON)
+    with pytest.raises(SelfExcluded):
+        rules.decide(deduct(1), known)
 
 
 def test_the_first_credit_of_a_bet_moves_its_stake_to_the_revenue_and_the_second_does_not() -> None:
