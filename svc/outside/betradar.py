@@ -1,4 +1,7 @@
-"""An odds provider in Betradar's manner: pushes UOF messages, answers the recovery API."""
+"""An odds provider in Betradar's manner: pushes UOF messages, answers the recovery API.
+
+With `BETRADAR_AMQP_PORT` its messages go to readers of an AMQP exchange instead; see amqp.py.
+"""
 
 import hmac
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
 from svc.outside import descriptions, settings as outside_settings, uof
+from svc.outside.amqp import Exchange
 from svc.outside.feed import ALIVE_S, PORT, PRODUCTS, Feed, FeedFaults, Settings
 from svc.outside.match import Plan
 from svc.outside.server import HttpRequest, Rejected, application as build, as_json, run
@@ -23,6 +27,7 @@ CODES = {
     405: "METHOD_NOT_ALLOWED",
     429: "TOO_MANY_REQUESTS",
 }
+AMQP_PORT = "BETRADAR_AMQP_PORT"
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 STATEFUL_DAYS = 30
@@ -63,9 +68,13 @@ def _product(name: str) -> int:
 
 
 def _recover(
-    provider: Feed, product: int, request_id: int | None, messages: Iterator[ET.Element]
+    provider: Feed,
+    product: int,
+    request_id: int | None,
+    messages: Iterator[ET.Element],
+    node_id: int | None,
 ) -> Response[bytes]:
-    provider.recover(product, request_id, messages)
+    provider.recover(product, request_id, messages, node_id)
     name = PRODUCTS[product][0]
     return _as_xml(uof.answer("ACCEPTED", f"Request for {name} messages received"), 202)
 
@@ -76,7 +85,9 @@ async def recover(
     provider: Known,
     product: FromPath[str],
     after: FromQuery[int | None] = None,
+    *,
     request_id: FromQuery[int | None] = None,
+    node_id: FromQuery[int | None] = None,
 ) -> Response[bytes]:
     """Replay a producer: its current odds, and what settled or canceled since `after` (Unix ms)."""
     _authorise(provider, request)
@@ -87,7 +98,7 @@ async def recover(
         raise Rejected(400, f"after must lie within the last {window_minutes} minutes.")
     stateful = provider.memory.stateful(number, None, oldest_ms if after is None else after)
     odds = provider.memory.odds(number, None, now_ms)
-    return _recover(provider, number, request_id, chain(odds, stateful))
+    return _recover(provider, number, request_id, chain(odds, stateful), node_id)
 
 
 @post("/v1/{product:str}/odds/events/{event_id:str}/initiate_request")
@@ -96,13 +107,15 @@ async def recover_odds(
     provider: Known,
     product: FromPath[str],
     event_id: FromPath[str],
+    *,
     request_id: FromQuery[int | None] = None,
+    node_id: FromQuery[int | None] = None,
 ) -> Response[bytes]:
     _authorise(provider, request)
     provider.count_event_recovery()
     number = _product(product)
     odds = provider.memory.odds(number, event_id, provider.now_ms())
-    return _recover(provider, number, request_id, odds)
+    return _recover(provider, number, request_id, odds, node_id)
 
 
 @post("/v1/{product:str}/stateful_messages/events/{event_id:str}/initiate_request")
@@ -111,14 +124,16 @@ async def recover_stateful(
     provider: Known,
     product: FromPath[str],
     event_id: FromPath[str],
+    *,
     request_id: FromQuery[int | None] = None,
+    node_id: FromQuery[int | None] = None,
 ) -> Response[bytes]:
     _authorise(provider, request)
     provider.count_event_recovery()
     number = _product(product)
     oldest_ms = provider.now_ms() - STATEFUL_DAYS * DAY_MS
     messages = provider.memory.stateful(number, event_id, oldest_ms)
-    return _recover(provider, number, request_id, messages)
+    return _recover(provider, number, request_id, messages, node_id)
 
 
 @get("/v1/sports/{language:str}/sport_events/{event_id:str}/fixture.xml")
@@ -213,6 +228,32 @@ async def set_faults(request: HttpRequest, provider: Known) -> Response[bytes]:
     return as_json(provider.faults)
 
 
+@get("/simulate/exchange")
+async def show_exchange(provider: Known) -> Response[bytes]:
+    """Tell where readers find the feed's messages, and what they have taken."""
+    exchange = _exchange(provider)
+    found = {
+        "port": exchange.port,
+        "readers": exchange.readers(),
+        "unacknowledged": exchange.unacknowledged(),
+        "acknowledged": exchange.acknowledged,
+    }
+    return as_json(found)
+
+
+@post("/simulate/exchange/cut")
+async def cut_readers(provider: Known) -> Response[bytes]:
+    """Cut every reader's connection, as a failing network does."""
+    await _exchange(provider).cut()
+    return as_json({}, 202)
+
+
+def _exchange(provider: Feed) -> Exchange:
+    if provider.exchange is None:
+        raise Rejected(404, "Messages are posted: BETRADAR_AMQP_PORT gives them an exchange.")
+    return provider.exchange
+
+
 def settings() -> Settings:
     """Read the feed's settings; a missing token or a bad interval ends the program."""
     known = outside_settings.load()
@@ -225,6 +266,7 @@ def settings() -> Settings:
         token=outside_settings.need(known, "BETRADAR_TOKEN"),
         port=outside_settings.port(known, "BETRADAR_PORT", PORT),
         alive_s=alive_s,
+        amqp_port=(outside_settings.port(known, AMQP_PORT, 0) if AMQP_PORT in known else None),
     )
 
 
@@ -245,6 +287,8 @@ def application(told: Settings) -> Litestar:
         send,
         list_sent,
         set_faults,
+        show_exchange,
+        cut_readers,
     ]
     return build(
         handlers, provider=feed, shape=_shape, on_startup=[feed.start], on_shutdown=[feed.close]

@@ -15,6 +15,7 @@ from defusedxml.ElementTree import fromstring
 from msgspec import Struct, structs
 
 from svc.outside import uof
+from svc.outside.amqp import Exchange
 from svc.outside.delivery import Count, Faults
 from svc.outside.feed_memory import Memory
 from svc.outside.match import Plan, Step, script
@@ -22,6 +23,10 @@ from svc.outside.match_incidents import dramatic
 from svc.outside.server import Rejected
 
 PORT = 9103
+EXCHANGE, VHOSTS = "unifiedfeed", "/unifiedfeed/"
+FIXTURE = "fixtures_fixture"
+"""A document of the API, which no exchange carries."""
+UNREADABLE_KEY = "hi.-.live.raw.-.-.-.-"
 ALIVE_S = 10.0
 # Product -> its name in URLs, its scope and how many minutes back it can replay.
 PRODUCTS = {
@@ -49,6 +54,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     token: str
     port: int = PORT
     alive_s: float = ALIVE_S
+    amqp_port: int | None = None
+    """Where readers find the messages of the feed, which are not posted then; 0 = a free port."""
 
 
 class FeedFaults(Faults, kw_only=True):
@@ -98,9 +105,13 @@ class Feed:
         self.games: dict[str, Game] = {}
         self._last_ms = 0
         self._event_recoveries: list[float] = []
+        self._nodes: dict[str, str] = {}
         self._out: set[int] = set()
         self._gates: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.exchange: Exchange | None = None
+        if settings.amqp_port is not None:
+            self.exchange = Exchange(EXCHANGE, settings.token, VHOSTS, settings.amqp_port)
         self._client = httpx.AsyncClient(timeout=ATTEMPT_TIMEOUT_S, trust_env=False)
 
     def now_ms(self) -> int:
@@ -108,7 +119,9 @@ class Feed:
         return int(self.clock() * 1000)
 
     async def start(self) -> None:
-        """Begin to send alives."""
+        """Begin to send alives, and to listen for readers if there is an exchange."""
+        if self.exchange is not None:
+            await self.exchange.start()
         self._spawn(self._keep_alive())
 
     async def close(self) -> None:
@@ -116,6 +129,8 @@ class Feed:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.exchange is not None:
+            await self.exchange.stop()
         await self._client.aclose()
 
     async def say(self, document: uof.Document) -> Sent:
@@ -166,8 +181,19 @@ class Feed:
         self._gates[event_id].set()
         return self.games[event_id]
 
-    def recover(self, product: int, request_id: int | None, messages: Iterator[ET.Element]) -> None:
-        """Send messages again with the request's id, then say that the snapshot is complete."""
+    def recover(
+        self,
+        product: int,
+        request_id: int | None,
+        messages: Iterator[ET.Element],
+        node: int | None = None,
+    ) -> None:
+        """Send messages again with the request's id, then say that the snapshot is complete.
+
+        The exchange carries them for the node that asked, if it told its number.
+        """
+        if node is not None:
+            self._nodes[str(request_id)] = str(node)
         self._spawn(self._recover(product, request_id, messages))
 
     def count_event_recovery(self) -> None:
@@ -300,7 +326,20 @@ class Feed:
                 pause_s = min(pause_s * 2, LAST_RETRY_S)
         return sent
 
+    def _key(self, xml: bytes) -> str:
+        """Return under which key the exchange carries a message, be it good XML or not."""
+        try:
+            node = self._nodes.get(fromstring(xml).get("request_id", ""), "-")
+            return uof.routing_key(xml, node=node)
+        except (ET.ParseError, DefusedXmlException, ValueError):
+            return UNREADABLE_KEY
+
     async def _attempt(self, sent: Sent, xml: bytes) -> bool:
+        if self.exchange is not None and sent.type != FIXTURE:
+            sent.attempts += 1
+            queues = self.exchange.publish(self._key(xml), xml)
+            sent.status, sent.answer = 202, f"in {queues} queues"
+            return True
         token = self.settings.token + ("-forged" if self.faults.bad_token else "")
         headers = {"content-type": "application/xml; charset=utf-8", "x-access-token": token}
         sent.attempts += 1

@@ -253,16 +253,17 @@ SOCCER = "1"
 LOW = frozenset({"bet_settlement", "rollback_bet_settlement", "bet_cancel", "rollback_bet_cancel"})
 
 
-def routing_key(message: bytes, sport: str = SOCCER) -> str:
+def routing_key(message: bytes, sport: str = SOCCER, node: str = "-") -> str:
     """Return the key under which the feed's exchange carries a message.
 
-    Its parts: priority, pre-match or live, the kind, the sport, the event's URN and id, the node.
+    Its parts: priority, pre-match or live, the kind, the sport, the event's URN and id, and the
+    node that asked for it in a recovery, if it is for that node only.
     """
     root = fromstring(message)
     event_id, product = root.get("event_id"), root.get("product", "")
     if event_id is None:
-        return f"-.-.-.{root.tag}.-.-.-.-"
+        return f"-.-.-.{root.tag}.-.-.-.{node}"
     priority = "lo" if root.tag in LOW else "hi"
     scope = "pre.-" if product in PREMATCH_PRODUCTS else "-.live"
     urn, _, number = event_id.rpartition(":")
-    return f"{priority}.{scope}.{root.tag}.{sport}.{urn}.{number}.-"
+    return f"{priority}.{scope}.{root.tag}.{sport}.{urn}.{number}.{node}"
