@@ -153,6 +153,19 @@ async def sweep(context: Context) -> None:
         await view.show(event_id, context)
 
 
+async def interrupted(context: Context) -> None:
+    """Take all producers down, since messages of any of them may have been missed.
+
+    A recovery that runs may have lost some too, so its end says nothing; the next alive of each
+    asks for another, from the last alive of the time when nothing was missed.
+    """
+    async with context.transaction() as tx:
+        down = await store_producers.take_down_all(tx)
+    for producer in down:
+        context.log.warning("producer is down", producer=producer)
+        await _show(producer, context)
+
+
 async def _show(producer: int, context: Context) -> None:
     """Show anew, beside, what a producer has on sale: it is suspended now, or no more."""
     async with context.transaction() as tx:

@@ -19,6 +19,7 @@ from svc.sportsbook import (
     cashing_out,
     extras,
     feed,
+    feed_amqp,
     feed_descriptions,
     feed_events,
     feed_nats,
@@ -117,7 +118,7 @@ sportsbook = Service(
     extras=Extras(
         streams=(feed_nats.STREAM,),
         consumers=(feed_nats.CONSUMER,),
-        publishes=feed_nats.PUBLISHES,
+        publishes=feed_nats.PUBLISHES + feed_amqp.PUBLISHES,
     ),
 )
 
@@ -364,6 +365,12 @@ async def know_the_feeds_names(context: Context) -> None:
 async def read_the_feeds_stream(context: Context) -> None:
     """Hear the feed on NATS too, for as long as the service runs."""
     feed_recovery.beside(feed_nats.read(context.spawn()), context)
+
+
+@sportsbook.on_start
+async def read_the_feeds_exchange(context: Context) -> None:
+    """Hear the feed on its own AMQP exchange too, where one is named."""
+    await feed_amqp.begin(context)
 
 
 @sportsbook.on_stop

@@ -57,6 +57,19 @@ async def take_down_silent(tx: Tx, now: datetime) -> list[int]:
     return [row["producer"] for row in rows]
 
 
+async def take_down_all(tx: Tx) -> list[int]:
+    """Take down all producers and forget their recoveries; return those that were up."""
+    rows = await tx.fetch(
+        """
+        UPDATE producer p SET up = false, recovery_id = NULL
+        FROM (SELECT producer, up FROM producer ORDER BY producer FOR UPDATE) before
+        WHERE before.producer = p.producer
+        RETURNING p.producer, before.up AS was_up
+        """
+    )
+    return [row["producer"] for row in rows if row["was_up"]]
+
+
 async def events_on_sale(tx: Tx, producer: int) -> list[str]:
     """Return the events on which a producer has active markets."""
     rows = await tx.fetch(

@@ -74,13 +74,17 @@ async def forget(platform: Platform) -> None:
 
 
 @asynccontextmanager
-async def provided(operator: Operator) -> AsyncGenerator[Provider]:
-    """Run the simulator where the sportsbook expects it."""
+async def provided(operator: Operator, *, amqp_port: int | None = None) -> AsyncGenerator[Provider]:
+    """Run the simulator where the sportsbook expects it; with a port of AMQP it posts nothing."""
     settings = operator.platform.settings
     port = int(settings["BETRADAR_PORT"])
     async with running(_door(operator)) as door:
         told = feed.Settings(
-            url=f"{door}/feeds/betradar", token=settings["BETRADAR_TOKEN"], port=port, alive_s=3600
+            url=f"{door}/feeds/betradar",
+            token=settings["BETRADAR_TOKEN"],
+            port=port,
+            alive_s=3600,
+            amqp_port=amqp_port,
         )
         async with (
             running(betradar.application(told), port) as url,

@@ -1,0 +1,237 @@
+"""The feed over AMQP: read from the simulator's exchange, over real sockets."""
+
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from hashlib import sha256
+from typing import cast
+
+import pytest
+from nats.js.errors import NotFoundError
+
+from svc.outside.amqp import Exchange
+from svc.sportsbook import feed_recovery
+from tests.sportsbook.exchange import VHOST, Reading, reading
+from tests.sportsbook.house_door import Door
+from tests.sportsbook.match import Match, now_ms, send
+from tests.sportsbook.players import Player
+from tests.sportsbook.provider import PRODUCT, Provider, forget, provided
+from tests.support.mesh import Operator
+from tests.support.platform import Platform
+from tests.support.waiting import until
+
+HOSTILE = (
+    '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
+    '<odds_change product="14" event_id="{}" timestamp="1">&e;</odds_change>'
+)
+
+
+@pytest.fixture(scope="module")
+async def simulator(operator: Operator) -> AsyncGenerator[Provider]:
+    async with provided(operator, amqp_port=0) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def address(simulator: Provider, platform: Platform) -> str:
+    port = (await exchange(simulator))["port"]
+    return f"amqp://{platform.settings['BETRADAR_TOKEN']}@127.0.0.1:{port}/{VHOST}"
+
+
+@pytest.fixture(scope="module")
+async def instance(platform: Platform, address: str) -> AsyncGenerator[Reading]:
+    """An instance of the sportsbook that reads the exchange."""
+    async with reading(platform, address) as found:
+        await found.connects()
+        yield found
+
+
+@pytest.fixture
+async def provider(
+    match: Match, simulator: Provider, instance: Reading, platform: Platform
+) -> AsyncGenerator[Provider]:
+    """The producer is up, and all that it says goes to the exchange."""
+    assert match
+    await forget(platform)
+    await simulator.faults()
+    await instance.connects()
+    await simulator.alive()
+    await until(lambda: recovered(platform), "the first recovery ends")
+    yield simulator
+    await simulator.faults()
+    await forget(platform)
+
+
+async def exchange(simulator: Provider) -> dict[str, int]:
+    return (await simulator.client.get("/simulate/exchange")).json()
+
+
+async def all_acknowledged(simulator: Provider) -> bool:
+    return not (await exchange(simulator))["unacknowledged"]
+
+
+async def recovered(platform: Platform) -> bool:
+    async with platform.database("sportsbook") as database:
+        row = await database.fetchrow(
+            "SELECT completed_at FROM recovery WHERE producer = $1 ORDER BY recovery_id DESC",
+            PRODUCT,
+        )
+    return row is not None and row[0] is not None
+
+
+async def is_up(platform: Platform) -> bool:
+    async with platform.database("sportsbook") as database:
+        return bool(await database.fetchval("SELECT up FROM producer WHERE producer = $1", PRODUCT))
+
+
+async def stored(platform: Platform, match: Match) -> int:
+    async with platform.database("sportsbook") as database:
+        return await database.fetchval(
+            "SELECT count(*) FROM feed_message WHERE event_id = $1", match.event_id
+        )
+
+
+async def price(match: Match) -> str | None:
+    markets = (await match.shown()).markets
+    return markets[0].outcomes[0].odds if markets else None
+
+
+def odds_change(match: Match, odds: str) -> dict[str, object]:
+    market = {"id": 1, "status": 1, "outcomes": [{"id": "1", "odds": odds}]}
+    about = {"event_id": match.event_id, "product": PRODUCT}
+    return {"message": "odds_change", "markets": [market], **about}
+
+
+async def test_a_message_on_the_exchange_moves_a_price_at_the_public_door_and_posted_again_nothing(
+    match: Match, provider: Provider, door: Door, platform: Platform, operator: Operator
+) -> None:
+    await match.odds(product=PRODUCT)
+    await provider.odds(match.event_id, "3.25")
+
+    async def at_the_door() -> bool:
+        answer = await door.client.get(f"/v1/events/{match.event_id}")
+        return answer.json()["markets"][0]["outcomes"][0]["odds"] == "3.25"
+
+    await until(at_the_door, "the new price is shown")
+    before = await stored(platform, match)
+    sent = (await provider.client.get("/simulate/sent", params={"event_id": match.event_id})).json()
+    await send(operator, sent["items"][-1]["xml"])
+    assert await stored(platform, match) == before
+    await until(lambda: all_acknowledged(provider), "the exchange may forget it")
+
+
+async def test_hostile_xml_is_parked_with_its_cause_and_not_sent_again(
+    match: Match, provider: Provider, operator: Operator
+) -> None:
+    hostile = HOSTILE.format(match.event_id)
+    await provider.client.post("/simulate/send", json={"message": "raw", "xml": hostile})
+    number = int.from_bytes(sha256(hostile.encode()).digest()[:8])
+    stream = operator.connection.jetstream()
+
+    async def cause() -> str:
+        try:
+            found = await stream.get_last_msg("DEAD", f"dead.sportsbook.amqp.{number}")
+        except NotFoundError:
+            return ""
+        assert found.data == hostile.encode()
+        return cast("dict[str, str]", found.headers or {}).get("Dead-Cause", "")
+
+    assert "entities" in (await until(cause, "the message is parked")).lower()
+    await until(lambda: all_acknowledged(provider), "the message is acknowledged")
+    await provider.odds(match.event_id, "2.20")
+
+    async def shown() -> bool:
+        return await price(match) == "2.20"
+
+    await until(shown, "what came after is taken in")
+
+
+async def test_a_lost_connection_is_made_again_and_what_was_missed_is_recovered(
+    match: Match, player: Player, provider: Provider, instance: Reading, platform: Platform
+) -> None:
+    await provider.odds(match.event_id, "2.50")
+    await provider.alive()
+    await until(lambda: all_acknowledged(provider), "all is taken in")
+    assert await is_up(platform)
+    async with platform.database("sportsbook") as database:
+        good_ms = await database.fetchval(
+            "SELECT processed_ms FROM producer WHERE producer = $1", PRODUCT
+        )
+    before = int(str((await instance.health())["failures"]))
+    await provider.faults(drop=1)
+    await provider.client.post("/simulate/exchange/cut")
+    await provider.client.post("/simulate/send", json=odds_change(match, "1.80"))
+    await instance.connects(again_after=before)
+    assert not await is_up(platform)
+
+    await provider.alive()
+
+    await until(lambda: is_up(platform), "the producer is up again")
+    async with platform.database("sportsbook") as database:
+        after_ms = await database.fetchval(
+            "SELECT after_ms FROM recovery WHERE producer = $1 ORDER BY recovery_id DESC", PRODUCT
+        )
+    assert after_ms == good_ms
+    assert (await player.bets(match.leg("1.80"))).odds == "1.80"
+
+
+async def test_several_instances_read_each_message_and_it_counts_once(
+    match: Match, player: Player, provider: Provider, platform: Platform, address: str
+) -> None:
+    async with reading(platform, address) as second:
+        await second.connects()
+        await provider.alive()
+        await until(lambda: is_up(platform), "the producer is up again")
+        assert (await exchange(provider))["readers"] == 2
+        await provider.odds(match.event_id, "2.50")
+        await until(lambda: all_acknowledged(provider), "both have taken it in")
+        placed = await player.bets(match.leg())
+        await provider.say(
+            "bet_settlement",
+            event_id=match.event_id,
+            product=PRODUCT,
+            markets=[{"id": 1, "outcomes": [{"id": "1", "result": 1}]}],
+        )
+        await player.comes_to(placed.bet_id, "settled")
+        await player.gets_to(11_500)
+        assert await stored(platform, match) == 2
+
+
+async def test_without_the_exchange_or_let_in_the_service_serves_and_its_health_says_why(
+    match: Match, platform: Platform
+) -> None:
+    found = Exchange("unifiedfeed", "the right token", "/unifiedfeed/")
+    await found.start()
+    try:
+        at = f"127.0.0.1:{found.port}/{VHOST}"
+        async with reading(platform, f"amqp://the+wrong+token@{at}") as refused:
+            await refused.says("refuses the user")
+        await found.stop()
+        async with reading(platform, f"amqp://the%20right%20token@{at}") as early:
+            await early.says("Connect call failed")
+            await match.odds()
+            assert await price(match) == "2.50"
+            await found.start()
+            await early.connects()
+    finally:
+        await found.stop()
+
+
+async def test_an_interruption_takes_down_what_is_up_and_nothing_is_up_by_an_older_recovery(
+    match: Match, provider: Provider, instance: Reading, platform: Platform
+) -> None:
+    await provider.faults(error_5xx=True)
+    await feed_recovery.interrupted(instance.runtime.context())
+    assert not await is_up(platform)
+    async with platform.database("sportsbook") as database:
+        number = await database.fetchval(
+            "SELECT max(recovery_id) FROM recovery WHERE producer = $1", PRODUCT
+        )
+    body = f'product="{PRODUCT}" timestamp="{now_ms()}" request_id="{number}"'
+    await send(match.operator, f"<snapshot_complete {body}/>")
+    assert not await is_up(platform)
+
+
+def test_who_reads_no_exchange_does_not_load_its_library() -> None:
+    program = "import sys, svc.sportsbook.service; sys.exit('aio_pika' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
