@@ -81,8 +81,14 @@ class Book:
 
 
 def changed(offer: Offer, key: Key, detail: EventDetail) -> Offer | None:
-    """Return an offer as its event is shown now; None when the selection is not shown."""
+    """Return an offer as its event is shown now; None when the rows have to be read for it.
+
+    So it is where the selection is not shown, and where the event began: how long the odds of one
+    that is being played hold is not shown. They never hold for less long than is remembered.
+    """
     _, market_id, specifiers, outcome_id = key
+    if detail.status == "live" != offer.event_status:
+        return None
     for market in detail.markets:
         if (market.market_id, market.specifiers) != (market_id, specifiers):
             continue

@@ -20,6 +20,7 @@ DEFAULTS = {
     "SPORTSBOOK_PAYOUT_DAY_MAX": "0",
     "SPORTSBOOK_EXPOSURE_MAX": "1000000000",
     "SPORTSBOOK_LIVE_DELAY_MS": "1000",
+    "SPORTSBOOK_LIVE_ODDS_SECONDS": "600",
     "SPORTSBOOK_LUCKY_EXTRAS": "off",
     "SPORTSBOOK_CASH_OUT_MARGIN": "0.05",
     "SPORTSBOOK_CASH_OUT_SECONDS": "10",
@@ -28,7 +29,9 @@ DEFAULTS = {
 """Money in minor units; ROUNDING is half_up or down, as the jurisdiction wants it. The exposure is
 what the house can lose on one outcome; PAYOUT_DAY_MAX is what one player may be paid in a day (UTC)
 over all bets, 0 for as much as they win. LUCKY_EXTRAS (on, off): more for a Lucky 15 with one
-winner or without a loser. A live bet waits LIVE_DELAY_MS before its price is looked at again."""
+winner or without a loser. A live bet waits LIVE_DELAY_MS before its price is looked at again. While
+an event is being played, its odds hold for LIVE_ODDS_SECONDS after their producer spoke of it last
+(0: for ever; the feed says nothing of what stays as it is: a quiet minute is no fault)."""
 
 
 def setting(context: Context, name: str) -> str:
@@ -57,6 +60,11 @@ def limits(context: Context) -> Limits:
 def live_delay(context: Context) -> timedelta:
     """Return how long a bet on an event that is being played waits for its second look."""
     return timedelta(milliseconds=int(setting(context, "SPORTSBOOK_LIVE_DELAY_MS")))
+
+
+def live_odds_hold(context: Context) -> timedelta | None:
+    """Return for how long the odds of an event that is being played hold; None for ever."""
+    return timedelta(seconds=int(setting(context, "SPORTSBOOK_LIVE_ODDS_SECONDS"))) or None
 
 
 def gives_lucky_extras(context: Context) -> bool:

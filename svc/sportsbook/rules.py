@@ -38,7 +38,10 @@ EXACT = Context(prec=200, rounding=ROUND_DOWN)
 
 
 class Offer(Struct, frozen=True, kw_only=True):
-    """What stands behind one selection right now; `odds` None: no price."""
+    """What stands behind one selection right now; `odds` None: no price.
+
+    `holds_until` is when its odds are too old, while its event is being played.
+    """
 
     odds: Decimal | None
     active: bool
@@ -48,6 +51,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     event_status: EventStatus
     starts_at: datetime | None
     producer_up: bool = True
+    holds_until: datetime | None = None
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -154,7 +158,11 @@ def check_running(key: Key, offer: Offer, now: datetime) -> Decimal | None:
 
 def _why_closed(offer: Offer, now: datetime) -> str:
     """Return why a selection takes no bets and is not bought back, or an empty text."""
-    return _closed(offer, now) if offer.producer_up else "the source of these odds is down"
+    if not offer.producer_up:
+        return "the source of these odds is down"
+    if offer.holds_until is not None and offer.holds_until <= now:
+        return _closed(offer, now) or "these odds are too old"
+    return _closed(offer, now)
 
 
 def _closed(offer: Offer, now: datetime) -> str:

@@ -8,6 +8,7 @@ from asyncpg import Record
 from msgspec import Struct
 
 from svc.mesh.database import Tx
+from svc.sportsbook import house
 from svc.sportsbook.contract import EventStatus, Fixture, MarketStatus
 from svc.sportsbook.feed_rules import ALIVE_WITHIN
 from svc.sportsbook.rules import Key, Offer
@@ -311,14 +312,18 @@ async def lock_offers(tx: Tx, keys: Sequence[Key]) -> dict[Key, Offer]:
     """Return what stands behind selections, and keep it so until the transaction ends.
 
     Share locks on market and outcome: the price that is checked is the price in force when the
-    bet is written, and a settlement either comes before (and is seen here) or sees the bet.
+    bet is written, and a settlement either comes before (and is seen here) or sees the bet. Odds
+    are as old as their producer's last message about the event: what it does not list stays.
     """
     rows = await tx.fetch(
         """
         SELECT m.event_id, m.market_id, m.specifiers, o.outcome_id, o.odds, o.active,
                o.result IS NOT NULL AS decided, m.status AS market_status, m.producer,
                e.status AS event_status, e.starts_at,
-               coalesce(p.up AND p.heard_at >= $5, true) AS producer_up
+               coalesce(p.up AND p.heard_at >= $5, true) AS producer_up,
+               CASE WHEN e.status = 'live' THEN $6::interval + (
+                   SELECT to_timestamp(max(c.applied_ms) / 1000.0) FROM market_clock c
+                   WHERE c.event_id = m.event_id AND c.producer = m.producer) END AS holds_until
         FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[])
              AS k (event_id, market_id, specifiers, outcome_id)
         JOIN event e ON e.event_id = k.event_id
@@ -332,6 +337,7 @@ async def lock_offers(tx: Tx, keys: Sequence[Key]) -> dict[Key, Offer]:
         """,
         *(list(column) for column in zip(*keys, strict=True)),
         tx.context.now() - ALIVE_WITHIN,
+        house.live_odds_hold(tx.context),
     )
     found: dict[Key, Offer] = {}
     for row in rows:

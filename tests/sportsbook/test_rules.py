@@ -142,6 +142,7 @@ def changed(offer: Offer, **fields: object) -> Offer:
         pytest.param(changed(OPEN, producer_up=False), id="producer down"),
         pytest.param(changed(OPEN, event_status="ended"), id="ended"),
         pytest.param(changed(BEFORE, starts_at=NOW), id="pre-match, started"),
+        pytest.param(changed(OPEN, holds_until=NOW), id="too old"),
     ],
 )
 def test_whatever_is_not_open_takes_no_bets(offer: Offer) -> None:
@@ -152,7 +153,8 @@ def test_whatever_is_not_open_takes_no_bets(offer: Offer) -> None:
 def test_a_selection_is_bought_back_without_a_price_but_not_while_it_is_closed() -> None:
     assert rules.check_running(KEY, OPEN, NOW) == Decimal("2.5")
     assert rules.check_running(KEY, changed(OPEN, odds=None), NOW) is None
-    for closed in (changed(OPEN, producer_up=False), changed(OPEN, market_status="suspended")):
+    for fields in ({"producer_up": False}, {"market_status": "suspended"}, {"holds_until": NOW}):
+        closed = changed(OPEN, **fields)
         with pytest.raises(MarketClosed):
             rules.check_running(KEY, closed, NOW)
 

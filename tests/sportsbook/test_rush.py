@@ -98,7 +98,7 @@ def shown(outcome_id: str, odds: str | None, *, active: bool = True) -> EventDet
 
 def test_what_the_bucket_shows_becomes_what_is_remembered() -> None:
     key = ("sr:match:1", 1, "", "1")
-    found = changed(offer(), key, shown("1", "2.75"))
+    found = changed(offer(event_status="live"), key, shown("1", "2.75"))
     assert found is not None
     assert (str(found.odds), found.event_status, found.active) == ("2.75", "live", True)
     closed = changed(found, key, shown("1", None, active=False))
@@ -106,6 +106,17 @@ def test_what_the_bucket_shows_becomes_what_is_remembered() -> None:
     assert (closed.odds, closed.active) == (None, False)
 
 
+def test_an_event_that_began_is_looked_up_for_how_long_its_odds_hold() -> None:
+    assert changed(offer(), ("sr:match:1", 1, "", "1"), shown("1", "2.75")) is None
+
+
 def test_a_selection_that_is_shown_no_more_is_forgotten() -> None:
-    assert changed(offer(), ("sr:match:1", 1, "", "2"), shown("1", "2.75")) is None
-    assert changed(offer(), ("sr:match:1", 18, "total=2.5", "1"), shown("1", "2.75")) is None
+    assert (
+        changed(offer(event_status="live"), ("sr:match:1", 1, "", "2"), shown("1", "2.75")) is None
+    )
+    assert (
+        changed(
+            offer(event_status="live"), ("sr:match:1", 18, "total=2.5", "1"), shown("1", "2.75")
+        )
+        is None
+    )

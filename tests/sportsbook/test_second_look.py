@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from svc.sportsbook.contract import BetAccepted, LimitExceeded, MarketClosed, OddsChanged
-from tests.sportsbook.match import Match
+from tests.sportsbook.match import Match, now_ms
 from tests.sportsbook.players import Player, until
 from tests.support.mesh import Operator
 from tests.support.platform import Platform
@@ -72,3 +72,23 @@ async def test_an_outcome_takes_no_more_risk_than_its_limit_and_a_refusal_reserv
         assert refused.value.members["alternative_stake"] == 0
     await player.with_money(500)
     assert (await player.bets(other.leg(), stake=500)).status == "accepted"
+
+
+async def test_live_odds_that_nobody_has_renewed_for_too_long_take_no_bets(
+    match: Match, player: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPORTSBOOK_LIVE_DELAY_MS", "0")
+    old = now_ms() - 700_000
+    await match.odds({(1, ""): {"1": "2.50"}, (18, "total=2.5"): {"12": "1.90"}}, at_ms=old)
+    assert (await player.bets(match.leg())).status == "accepted"  # not played yet: odds may be old
+    await match.odds({(1, ""): {"1": "2.50"}}, inside=LIVE, at_ms=old + 1)
+    for _ in range(2):
+        with pytest.raises(MarketClosed) as refused:
+            await player.bets(match.leg())
+        assert refused.value.detail == "these odds are too old"
+    await match.odds({(18, "total=2.5"): {"12": "1.95"}}, inside=LIVE)
+    for _ in range(2):  # what the producer does not list stays as it is, and it has just spoken
+        assert (await player.bets(match.leg())).status == "accepted"
+    monkeypatch.setenv("SPORTSBOOK_LIVE_ODDS_SECONDS", "0")
+    await match.odds({(1, ""): {"1": "2.50"}}, product=2, inside=LIVE, at_ms=old + 2)
+    assert (await player.bets(match.leg())).status == "accepted"
