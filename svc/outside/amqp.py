@@ -7,6 +7,7 @@ prefetch, acknowledgements, heartbeats, clean ends. What it does not know ends t
 
 import asyncio
 import secrets
+import socket
 from collections import deque
 from contextlib import suppress
 from typing import cast
@@ -74,24 +75,27 @@ class Exchange:
     """The exchange and its listening socket; `user` is the only one let in, by any password."""
 
     def __init__(self, name: str, user: str, vhost_root: str, port: int = 0) -> None:
-        """Prepare; nothing listens yet. With port 0 a free one is taken."""
+        """Take the port, 0 for a free one, and let nobody in yet; raises OSError if it is taken."""
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind((HOST, port))
+        self.port = int(self._listener.getsockname()[1])
         self.name = name
         self.user = user
         self.vhost_root = vhost_root
-        self.port = port
         self.sessions: set[Session] = set()
         self.acknowledged = 0
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen on loopback; raises OSError when the port is taken."""
-        self._server = await asyncio.start_server(self._serve, HOST, self.port)
-        self.port = int(self._server.sockets[0].getsockname()[1])
+        """Let readers in."""
+        self._server = await asyncio.start_server(self._serve, sock=self._listener)
 
     async def stop(self) -> None:
         """Listen no more and cut every connection."""
         if self._server is not None:
             self._server.close()
+        self._listener.close()
         await self.cut()
 
     async def cut(self) -> None:

@@ -298,7 +298,10 @@ def application(told: Settings) -> Litestar:
 def program() -> tuple[Litestar, int]:
     """Return the application and its port, as the settings tell."""
     told = settings()
-    return application(told), told.port
+    try:
+        return application(told), told.port
+    except OSError as error:
+        raise SystemExit(f"cannot listen for readers of AMQP: {error}") from error
 
 
 def main() -> None:

@@ -147,6 +147,6 @@ def run(programs: Mapping[str, tuple[Litestar, int]]) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         asyncio.run(serve(programs))
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         message = f"cannot listen: {error}"
         raise SystemExit(message) from error

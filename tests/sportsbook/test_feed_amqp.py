@@ -201,18 +201,16 @@ async def test_without_the_exchange_or_let_in_the_service_serves_and_its_health_
     match: Match, platform: Platform
 ) -> None:
     found = Exchange("unifiedfeed", "the right token", "/unifiedfeed/")
-    await found.start()
+    at = f"127.0.0.1:{found.port}/{VHOST}"
     try:
-        at = f"127.0.0.1:{found.port}/{VHOST}"
-        async with reading(platform, f"amqp://the+wrong+token@{at}") as refused:
-            await refused.says("refuses the user")
-        await found.stop()
         async with reading(platform, f"amqp://the%20right%20token@{at}") as early:
             await early.says("Connect call failed")
             await match.odds()
             assert await price(match) == "2.50"
             await found.start()
             await early.connects()
+        async with reading(platform, f"amqp://the+wrong+token@{at}") as refused:
+            await refused.says("refuses the user")
     finally:
         await found.stop()
 
