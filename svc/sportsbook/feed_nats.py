@@ -2,10 +2,8 @@
 
 `uof.hi.-.live.odds_change.1.sr:match.1234.-` is the AMQP key with `uof.` before it, so a bridge
 only copies messages. The stream keeps them until they are worked on; one that is refused goes to
-the dead letters with the reason. There is no reader of AMQP itself: no broker of it comes as a
-wheel, so nothing of it could be tested here, and a bridge of a dozen lines beside the exchange
-(read a message, publish its body under `uof.` and its key, acknowledge) needs no word of this
-service.
+the dead letters with the reason. Such a bridge lets
+all instances share the messages; `feed_amqp.py` reads the exchange without one.
 """
 
 import asyncio
