@@ -2,8 +2,8 @@
 
 `uof.hi.-.live.odds_change.1.sr:match.1234.-` is the AMQP key with `uof.` before it, so a bridge
 only copies messages. The stream keeps them until they are worked on; one that is refused goes to
-the dead letters with the reason. Such a bridge lets
-all instances share the messages; `feed_amqp.py` reads the exchange without one.
+the dead letters with the reason. All instances share the messages of a bridge; `feed_amqp.py`
+reads the exchange without one.
 """
 
 import asyncio
