@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from proto.betmesh.identity.v1 import identity_pb2
 from proto.betmesh.wallet.v1 import wallet_pb2
+from svc.gateway import own_limits
 from svc.gateway.answers import RateLimited
 from svc.gateway.keys import Keys
 from svc.identity import contract as identity
@@ -41,6 +42,8 @@ from svc.mesh.errors import (
 from svc.wallet import contract as wallet
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
     from google.protobuf.message import Message
     from msgspec import Struct
@@ -62,6 +65,8 @@ class Method:
     name: str
     call: Call[Any, Any]
     scope: str
+    ask: Callable[[Context, Any], Awaitable[Struct]] | None = None
+    """What is asked in the place of the call alone."""
 
     @property
     def service(self) -> str:
@@ -76,12 +81,20 @@ class Method:
 
 METHODS = (
     Method(wallet_pb2.DESCRIPTOR, "GetBalance", wallet.BALANCE, "wallet.read"),
-    Method(wallet_pb2.DESCRIPTOR, "DeductBalance", wallet.DEDUCT_BALANCE, "wallet.write"),
-    Method(wallet_pb2.DESCRIPTOR, "CreditBalance", wallet.CREDIT_BALANCE, "wallet.write"),
-    Method(wallet_pb2.DESCRIPTOR, "Rollback", wallet.ROLLBACK, "wallet.write"),
+    Method(
+        wallet_pb2.DESCRIPTOR, "DeductBalance", wallet.DEDUCT_BALANCE, "wallet.write",
+        own_limits.deduct,
+    ),
+    Method(
+        wallet_pb2.DESCRIPTOR, "CreditBalance", wallet.CREDIT_BALANCE, "wallet.write",
+        own_limits.credit,
+    ),
+    Method(
+        wallet_pb2.DESCRIPTOR, "Rollback", wallet.ROLLBACK, "wallet.write", own_limits.rollback
+    ),
     Method(identity_pb2.DESCRIPTOR, "VerifyToken", identity.VERIFY_TOKEN, "identity.read"),
     Method(identity_pb2.DESCRIPTOR, "GetUser", identity.GET_USER, "identity.read"),
-)
+)  # fmt: skip
 ALL_SCOPES = frozenset(method.scope for method in METHODS)
 
 STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
@@ -213,6 +226,8 @@ async def _ask(
         raise Invalid(str(failure)) from failure
     deadline = None if remaining_s is None else time.time() + remaining_s
     context = Context(gateway.runtime, deadline=deadline, traceparent=traceparent)
+    if method.ask is not None:
+        return await method.ask(context, request)
     return cast("Struct", await context.call(method.call, request))
 
 

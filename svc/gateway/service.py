@@ -37,7 +37,7 @@ def _calls() -> tuple[Call[Struct, Struct], ...]:
     found += [live.snapshot for contract in contracts for live in contract.pushes]
     found += [method.call for method in grpc_door.METHODS]
     found.append(balances.BALANCES.snapshot)
-    found.append(identity.AUTHORIZE)
+    found += [identity.AUTHORIZE, identity.COUNT_STAKE, identity.play.COUNT_RETURN]
     return tuple({call.subject: call for call in found}.values())
 
 

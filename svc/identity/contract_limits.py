@@ -11,6 +11,8 @@ from svc.mesh.types import Amount, AmountOrZero, Empty, EventData, Id, Request
 
 PRODUCTS = ("sportsbook", "casino")
 """Where stakes are made."""
+STAKERS = (*PRODUCTS, "gateway")
+"""Who has stakes counted: the products, and the gRPC door for callers from outside."""
 TOLD_MAX = 500
 
 
@@ -28,6 +30,18 @@ class CountStake(Request, frozen=True, kw_only=True):
     stake_id: Id
     amount: Amount
     placed_at: datetime
+
+
+class CountReturn(Request, frozen=True, kw_only=True):
+    """Count what was paid for a counted stake, once under the payment's id; minor units.
+
+    Without a payment the stake itself, or what `stake_id` paid, is back: it was not taken, or was
+    rolled back.
+    """
+
+    stake_id: Id
+    payment_id: Id | None = None
+    amount: AmountOrZero = 0
 
 
 class ToldStake(Struct, frozen=True, kw_only=True):
@@ -53,5 +67,10 @@ STAKES_TOLD = Event(
 COUNT_STAKE = Call(
     "rpc.identity.v1.count_stake", CountStake, Empty,
     "Count a stake against the player's limits over all products.",
-    callers=PRODUCTS, refuses=(NotFound, LimitExceeded), idempotent=True,
+    callers=STAKERS, refuses=(NotFound, LimitExceeded), idempotent=True,
+)  # fmt: skip
+COUNT_RETURN = Call(
+    "rpc.identity.v1.count_return", CountReturn, Empty,
+    "Count what came back of a stake of a caller from outside; products tell it by event.",
+    callers=("gateway",), idempotent=True,
 )  # fmt: skip

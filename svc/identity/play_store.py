@@ -7,9 +7,11 @@ from svc.identity.contract_limits import CountStake, ToldStake
 from svc.mesh.database import Tx
 
 
-async def is_known(tx: Tx, stake_id: str) -> bool:
-    """Say whether a stake was counted or told of before."""
-    return bool(await tx.fetchval("SELECT true FROM plays WHERE stake_id = $1", stake_id))
+async def staked(tx: Tx, user_id: str, stake_id: str) -> int | None:
+    """Return what was counted or told of a player's stake, None before; minor units."""
+    return await tx.fetchval(
+        "SELECT staked FROM plays WHERE stake_id = $1 AND user_id = $2", stake_id, user_id
+    )
 
 
 async def sums(tx: Tx, user_id: str, since: datetime) -> tuple[int, int]:
@@ -33,12 +35,35 @@ async def count(tx: Tx, stake: CountStake) -> None:
         """
         INSERT INTO plays (stake_id, user_id, staked, placed_at, told_at)
         VALUES ($1, $2, $3, $4, $4)
+        ON CONFLICT (stake_id) DO UPDATE SET staked = excluded.staked
+        WHERE plays.user_id = excluded.user_id
         """,
         stake.stake_id,
         stake.user_id,
         stake.amount,
         stake.placed_at,
     )
+
+
+async def count_return(tx: Tx, stake_id: str, payment_id: str, amount: int, at: datetime) -> None:
+    """Record what was paid for a counted stake, once, in the same window of time as the stake."""
+    await tx.execute(
+        """
+        INSERT INTO plays (stake_id, user_id, staked, returned, placed_at, told_at)
+        SELECT $2::uuid, user_id, 0, $3::bigint, placed_at, $4::timestamptz
+        FROM plays WHERE stake_id = $1
+        ON CONFLICT (stake_id) DO NOTHING
+        """,
+        stake_id,
+        payment_id,
+        amount,
+        at,
+    )
+
+
+async def take_back(tx: Tx, stake_id: str) -> None:
+    """Record that nothing of a stake, or of what was paid for one, stands any more."""
+    await tx.execute("UPDATE plays SET staked = 0, returned = 0 WHERE stake_id = $1", stake_id)
 
 
 async def take_in(tx: Tx, user_id: str, stakes: Sequence[ToldStake], at: datetime) -> None:

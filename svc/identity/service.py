@@ -5,6 +5,7 @@ from datetime import timedelta
 from svc.identity import (
     api_keys,
     audit,
+    contract_limits,
     contract_privacy as privacy,
     contract_security as security,
     exclusions,
@@ -262,6 +263,7 @@ async def confirm_exclusion(request: security.ConfirmExclusion, context: Context
 
 
 identity.answers(COUNT_STAKE)(plays.count)
+identity.answers(contract_limits.COUNT_RETURN)(plays.count_return)
 identity.hears(STAKES_TOLD)(plays.told)
 identity.answers(security.LIST_SESSIONS)(sessions.shown)
 identity.answers(security.REVOKE_SESSION)(sessions.revoke_one)

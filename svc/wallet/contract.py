@@ -34,6 +34,10 @@ Kind = Literal[
     "refund", "chargeback", "bonus", "bonus_expiry", "prize", "jackpot", "adjustment",
 ]  # fmt: skip
 """What a transfer is for; it decides which house account stands on the other side."""
+STAKES: frozenset[Kind] = frozenset({"bet", "casino_bet"})
+"""Only stakes may use bonus money: a withdrawal or a refund never does."""
+PAID_FOR_STAKES: frozenset[Kind] = frozenset({"bet_payout", "bet_refund", "casino_payout"})
+"""What comes back of a stake."""
 
 
 class InsufficientFunds(Refused):

@@ -16,6 +16,7 @@ from svc.mesh.errors import NotFound, Refused
 from svc.mesh.types import AMOUNT_MAX
 from svc.wallet.book import NOTHING, Book, Money, Outcome, Record, Wallet
 from svc.wallet.contract import (
+    STAKES,
     AccountClosed,
     AlreadySettled,
     BalanceTooLarge,
@@ -56,8 +57,6 @@ HOUSE_OF: dict[Kind, House] = {
     "adjustment": "adjustments",
 }
 """The house account that stands on the other side of a player's money, by kind of transfer."""
-STAKES: frozenset[Kind] = frozenset({"bet", "casino_bet"})
-"""Only stakes may use bonus money: a withdrawal or a refund never does."""
 NOT_IN_DEBT: frozenset[Kind] = STAKES | frozenset[Kind]({"withdrawal", "refund"})
 """What a player who owes money may not do (Marathonbet's terms 1.14.2): play and take money out.
 

@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import Any, cast
 
+import grpc.aio
 import httpx
 import pytest
 
+from proto.betmesh.wallet.v1 import wallet_pb2_grpc
 from svc.mesh.clock import new_id
 from tests.support.mesh import Services
 from tests.support.platform import Platform
@@ -56,3 +59,23 @@ async def registered(door: httpx.AsyncClient) -> Player:
 async def player(door: httpx.AsyncClient) -> Player:
     """A new player of this test alone."""
     return await registered(door)
+
+
+@pytest.fixture
+async def channel(
+    platform: Platform, door: httpx.AsyncClient, services: Services
+) -> AsyncGenerator[grpc.aio.Channel]:
+    assert door.base_url
+    await services("wallet")
+    async with grpc.aio.insecure_channel(platform.settings["GATEWAY_GRPC"]) as opened:
+        yield opened
+
+
+@pytest.fixture
+def wallet(channel: grpc.aio.Channel) -> Any:
+    return cast("Any", wallet_pb2_grpc.WalletStub)(channel)
+
+
+@pytest.fixture
+def key(platform: Platform) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {platform.settings['GRPC_API_KEY']}"),)

@@ -1,17 +1,15 @@
 """The gRPC door: keys and scopes, statuses, deadlines, health and reflection."""
 
-from collections.abc import AsyncGenerator, Awaitable
 from typing import Any, cast
 
 import grpc
 import grpc.aio
-import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from proto.betmesh.identity.v1 import identity_pb2, identity_pb2_grpc
-from proto.betmesh.wallet.v1 import wallet_pb2, wallet_pb2_grpc
+from proto.betmesh.wallet.v1 import wallet_pb2
 from svc.gateway.grpc_door import ALL_SCOPES
 from svc.gateway.keys import Keys
 from svc.gateway.state import gateway_of
@@ -19,82 +17,14 @@ from svc.identity import contract
 from svc.mesh.clock import SystemClock, new_id
 from svc.mesh.errors import DeclarationError, Forbidden, Unauthenticated
 from tests.gateway.conftest import Player
+from tests.gateway.grpc_wallet import Metadata, deduction, funded, refused
 from tests.support.mesh import Operator, Services
-from tests.support.platform import Platform
 from tests.support.waiting import until
-
-Metadata = tuple[tuple[str, str], ...]
-
-
-@pytest.fixture
-async def channel(
-    platform: Platform, door: httpx.AsyncClient, services: Services
-) -> AsyncGenerator[grpc.aio.Channel]:
-    assert door.base_url
-    await services("wallet")
-    async with grpc.aio.insecure_channel(platform.settings["GATEWAY_GRPC"]) as opened:
-        yield opened
-
-
-@pytest.fixture
-def wallet(channel: grpc.aio.Channel) -> Any:
-    return cast("Any", wallet_pb2_grpc.WalletStub)(channel)
 
 
 @pytest.fixture
 def identity(channel: grpc.aio.Channel) -> Any:
     return cast("Any", identity_pb2_grpc.IdentityStub)(channel)
-
-
-@pytest.fixture
-def key(platform: Platform) -> Metadata:
-    return (("authorization", f"Bearer {platform.settings['GRPC_API_KEY']}"),)
-
-
-async def refused(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
-    """Return the status of a call that fails, and the name of the problem."""
-    with pytest.raises(grpc.aio.AioRpcError) as failure:
-        await call
-    return failure.value.code(), (failure.value.details() or "").partition(":")[0]
-
-
-async def funded(wallet: Any, player: Player, key: Metadata) -> None:
-    """Wait for the player's wallet, which follows their account, and put 1,000 into it."""
-
-    async def there() -> bool:
-        try:
-            await wallet.GetBalance(
-                wallet_pb2.GetBalanceRequest(user_id=player.user_id), metadata=key
-            )
-        except grpc.aio.AioRpcError as failure:
-            if failure.code() is not grpc.StatusCode.NOT_FOUND:
-                raise
-            return False
-        return True
-
-    await until(there, within_s=15)
-    await wallet.CreditBalance(
-        wallet_pb2.CreditBalanceRequest(
-            transfer_id=new_id(),
-            user_id=player.user_id,
-            amount=1000,
-            currency="EUR",
-            kind="adjustment",
-            reference="test",
-        ),
-        metadata=key,
-    )
-
-
-def deduction(player: Player, amount: int) -> wallet_pb2.DeductBalanceRequest:
-    return wallet_pb2.DeductBalanceRequest(
-        transfer_id=new_id(),
-        user_id=player.user_id,
-        amount=amount,
-        currency="EUR",
-        kind="bet",
-        reference="test",
-    )
 
 
 async def test_money_moves_once_per_transfer_and_comes_back_by_rollback(
