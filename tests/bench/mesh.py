@@ -57,7 +57,10 @@ QUICK = Size(
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to echo: its service side, and the driver of its caller."""
+    """One way to echo: its service side, and the driver of its caller.
+
+    Moleculer brings both sides itself; its driver is the option they get.
+    """
 
     server: tuple[str, ...]
     driver: str
@@ -69,7 +72,8 @@ CONTENDERS = {
     "raw": Contender(("echo_server", "raw"), "raw"),
     "nats_micro": Contender(("echo_server", "micro"), "micro"),
     "faststream": Contender(("faststream_echo",), "faststream-echo"),
-    "moleculer": Contender((), ""),
+    "moleculer": Contender((), "metrics"),
+    "moleculer bare": Contender((), ""),
     "grpc": Contender(("grpc_echo",), "grpc-echo"),
 }
 
@@ -156,11 +160,12 @@ class Bench:
     @asynccontextmanager
     async def contender(self, name: str) -> AsyncGenerator[tuple[Child, Loader]]:
         """Run both sides of one contender."""
-        if name == "moleculer":
-            async with moleculer.both_sides(self.stage) as sides:
+        found = CONTENDERS[name]
+        if not found.server:
+            options = [found.driver] if found.driver else []
+            async with moleculer.both_sides(self.stage, *options) as sides:
                 yield sides
             return
-        found = CONTENDERS[name]
         address = f"{HOST}:{free_ports()['GATEWAY_GRPC_PORT']}"
         async with (
             self.stage.peer(

@@ -60,16 +60,19 @@ async def install() -> str:
 
 
 @asynccontextmanager
-async def both_sides(stage: Stage) -> AsyncGenerator[tuple[Child, Loader]]:
-    """Run the service and the load generator; raises AbsentError."""
+async def both_sides(stage: Stage, *options: str) -> AsyncGenerator[tuple[Child, Loader]]:
+    """Run the service and the load generator; raises AbsentError.
+
+    `options` is "metrics" for Moleculer's own metrics, which are off as it comes.
+    """
     node = await install()
     peer = str(HERE / "peer.js")
     async with (
         stage.process(
-            "moleculer", (peer, "server"), program=node, directory=INSTALLED
+            "moleculer", (peer, "server", *options), program=node, directory=INSTALLED
         ) as server,
         stage.process(
-            "moleculer-client", (peer, "client"), program=node, directory=INSTALLED
+            "moleculer-client", (peer, "client", *options), program=node, directory=INSTALLED
         ) as client,
     ):  # fmt: skip
         await server.line(READY_S_MAX)

@@ -1,6 +1,6 @@
 // The echo with Moleculer on the same NATS: `node peer.js server`, and `node peer.js client`, which
 // takes orders on standard input as tests/bench/generator.py does. Run in the directory where
-// package.json was installed.
+// package.json was installed. A further argument `metrics` turns on Moleculer's own metrics.
 "use strict";
 
 const fs = require("fs");
@@ -13,12 +13,16 @@ const { nkeyAuthenticator } = require(path.join(modules, "nats"));
 const role = process.argv[2];
 const user = role === "server" ? "benchserver" : "benchclient";
 const seed = fs.readFileSync(path.join(process.env.BETMESH_RUN, "nats", `${user}.nk`));
+const metrics = process.argv[3] === "metrics";
+// Both forms may run at once: each has a name of its own.
+const name = metrics ? "bench-metrics" : "bench";
 const WAIT_MS = 10_000;
 
 const broker = new ServiceBroker({
-  nodeID: user,
+  nodeID: `${user}-${name}`,
   logger: false,
   requestTimeout: WAIT_MS,
+  metrics,
   transporter: {
     type: "NATS",
     options: {
@@ -30,7 +34,7 @@ const broker = new ServiceBroker({
 
 async function serve() {
   broker.createService({
-    name: "bench",
+    name,
     actions: {
       echo: {
         // Typed bodies, as the mesh has them.
@@ -57,7 +61,7 @@ async function carryOut(order) {
     for (let began = seconds(); began < end; began = seconds()) {
       const number = String(++asked).padStart(12, "0");
       try {
-        await broker.call("bench.echo", {
+        await broker.call(`${name}.echo`, {
           transfer_id: `0199b2a4-5e7c-7000-8000-${number}`, amount: 300, currency: "EUR", reference: "bench",
         });
         const ended = seconds();
@@ -81,7 +85,7 @@ async function carryOut(order) {
 
 async function ask() {
   await broker.start();
-  await broker.waitForServices("bench", WAIT_MS);
+  await broker.waitForServices(name, WAIT_MS);
   console.log("ready");
   for await (const line of readline.createInterface({ input: process.stdin })) {
     console.log(JSON.stringify(await carryOut(JSON.parse(line))));
