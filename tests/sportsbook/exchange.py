@@ -6,12 +6,23 @@ from contextlib import asynccontextmanager
 import httpx
 
 from svc import catalogue
+from svc.mesh.errors import NotFound
 from svc.mesh.process import Process
 from svc.mesh.settings import Settings
+from tests.sportsbook.match import Match
 from tests.support.platform import Platform
 from tests.support.waiting import until
 
 VHOST = "%2Funifiedfeed%2F4711"
+
+
+async def price(match: Match) -> str:
+    """Return the odds of an event's first outcome, or nothing before there are any."""
+    try:
+        markets = (await match.shown()).markets
+    except NotFound:
+        return ""
+    return markets[0].outcomes[0].odds or "" if markets else ""
 
 
 class Reading:

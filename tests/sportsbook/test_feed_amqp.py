@@ -11,7 +11,7 @@ from nats.js.errors import NotFoundError
 
 from svc.outside.amqp import Exchange
 from svc.sportsbook import feed_recovery
-from tests.sportsbook.exchange import VHOST, Reading, reading
+from tests.sportsbook.exchange import VHOST, Reading, price, reading
 from tests.sportsbook.house_door import Door
 from tests.sportsbook.match import Match, now_ms, send
 from tests.sportsbook.players import Player
@@ -89,11 +89,6 @@ async def stored(platform: Platform, match: Match) -> int:
         return await database.fetchval(
             "SELECT count(*) FROM feed_message WHERE event_id = $1", match.event_id
         )
-
-
-async def price(match: Match) -> str | None:
-    markets = (await match.shown()).markets
-    return markets[0].outcomes[0].odds if markets else None
 
 
 def odds_change(match: Match, odds: str) -> dict[str, object]:
