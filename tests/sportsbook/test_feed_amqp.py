@@ -1,8 +1,10 @@
 """The feed over AMQP: read from the simulator's exchange, over real sockets."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import cast
 
@@ -11,6 +13,7 @@ from nats.js.errors import NotFoundError
 
 from svc.outside.amqp import Exchange
 from svc.sportsbook import feed_recovery
+from svc.sportsbook.feed_amqp import Intake
 from tests.sportsbook.exchange import VHOST, Reading, price, reading
 from tests.sportsbook.house_door import Door
 from tests.sportsbook.match import Match, now_ms, send
@@ -223,6 +226,44 @@ async def test_an_interruption_takes_down_what_is_up_and_nothing_is_up_by_an_old
     body = f'product="{PRODUCT}" timestamp="{now_ms()}" request_id="{number}"'
     await send(match.operator, f"<snapshot_complete {body}/>")
     assert not await is_up(platform)
+
+
+@dataclass
+class Handed:
+    """A message as the library hands it over."""
+
+    text: str
+    routing_key: str
+    acknowledged: bool = False
+
+    @property
+    def body(self) -> bytes:
+        return self.text.encode()
+
+    async def ack(self) -> None:
+        self.acknowledged = True
+
+
+async def test_an_alive_counts_only_after_what_came_before_it(
+    match: Match, provider: Provider, instance: Reading, platform: Platform
+) -> None:
+    assert provider
+    await match.odds(product=PRODUCT)
+    intake = Intake(instance.runtime.context())
+    stop = Handed(f'<bet_stop {match.head(PRODUCT)} groups="all"/>', "hi.-.live.bet_stop.1.x.1.-")
+    alive = Handed(
+        f'<alive product="{PRODUCT}" timestamp="{now_ms()}" subscribed="1"/>', "-.-.-.alive.-.-.-.-"
+    )
+    async with platform.database("sportsbook") as database, database.transaction():
+        await database.execute("SELECT FROM event WHERE event_id = $1 FOR UPDATE", match.event_id)
+        await intake.take(stop)
+        taking = asyncio.create_task(intake.take(alive))
+        await asyncio.wait({taking}, timeout=0.2)
+        assert not stop.acknowledged
+        assert not taking.done()
+    await taking
+    assert stop.acknowledged
+    assert alive.acknowledged
 
 
 def test_who_reads_no_exchange_does_not_load_its_library() -> None:
