@@ -2,38 +2,29 @@
 
 nats-py hands each message through a queue and a task of its subscription, and each publication
 through five coroutines: more than a small handler costs. Here what arrives on a `listen`ed subject
-goes straight to its sink, and `send` only appends to what the client's flusher writes. Connecting,
-reconnecting, the protocol and everything else are nats-py's own. It leans on names that nats-py
-keeps to itself, so its version is pinned to one minor release.
+goes straight to its sink (svc/mesh/incoming.py), and what is sent in one turn of the event loop is
+written as one piece. Connecting, reconnecting and everything else are nats-py's own. It leans on
+names that nats-py keeps to itself, so its version is pinned to one minor release.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from nats import errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-
-class Message:
-    """What arrived; `headers` is None when there were none."""
-
-    __slots__ = ("data", "headers", "reply", "subject")
-
-    def __init__(
-        self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None
-    ) -> None:
-        """Keep the parts."""
-        self.subject = subject
-        self.reply = reply
-        self.data = data
-        self.headers = headers
-
+from svc.mesh.incoming import WORDS_WITH_REPLY, Incoming, Message
 
 UNSENT_BYTES_MAX = 32 * 1024 * 1024
 """How much may wait for a broker that is connected but does not read."""
+
+WRITE_BYTES = 65_536
+"""What waits leaves at the end of a turn of the event loop, or before that when it is so much.
+
+Measured: smaller pieces cost the broker more than an earlier start of the callee brings.
+"""
 
 Sink = Callable[[Message], None]
 """Takes a message at once: it must not wait, and what it raises is reported as an error."""
@@ -45,7 +36,9 @@ class Connection(Client):
     def __init__(self) -> None:
         """Prepare; `connect` connects."""
         super().__init__()
-        self.sinks: dict[int, Sink] = {}
+        self.sinks: dict[bytes, Sink] = {}
+        self._ps = Incoming(self)
+        self.leaving = False
 
     async def listen(self, subject: str, sink: Sink, queue: str = "") -> Subscription:
         """Subscribe; every message goes to the sink in the order of arrival."""
@@ -55,23 +48,33 @@ class Connection(Client):
             sink(Message(message.subject, message.reply, message.data, message.headers))
 
         subscription = await self.subscribe(subject, queue=queue, cb=early)
-        self.sinks[subscription._id] = sink  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- see the module's docstring
+        self.sinks[b"%d" % subscription._id] = sink  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- see the module's docstring
         return subscription
 
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any
-    ) -> None:
-        sink = self.sinks.get(sid)
+    async def deliver(self, words: list[bytes], body: bytes) -> None:
+        """Hand on a message with headers, or one of nats-py's own subscriptions.
+
+        `words` are those of its line: (H)MSG subject sid [reply] [size of headers] size.
+        """
+        has_headers = words[0] == b"HMSG"
+        headers_end = int(words[-2]) if has_headers else 0
+        reply = words[3] if len(words) == WORDS_WITH_REPLY + has_headers else b""
+        headers, data = body[:headers_end], body[headers_end:]
+        sink = self.sinks.get(words[2])
         if sink is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
+            await self._process_msg(int(words[2]), words[1], reply, data, headers)
             return
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
-        known = await self._process_headers(headers) if headers else None
+        known: dict[str, str] | None = await self._process_headers(headers)
         try:
-            sink(Message(subject.decode(), reply.decode(), data, known))
+            sink(Message(words[1].decode(), reply.decode(), data, known))
         except Exception as failure:  # noqa: BLE001  # one message must not end the reading
-            await self._error_cb(failure)
+            await self.report(failure)
+
+    async def report(self, failure: Exception) -> None:
+        """Tell whoever looks after the connection."""
+        await self._error_cb(failure)
 
     def send(
         self, subject: str, data: bytes, reply: str = "", headers: dict[str, str] | None = None
@@ -101,6 +104,31 @@ class Connection(Client):
         self.stats["out_bytes"] += size
         self._pending.append(command)
         self._pending_data_size += len(command)
+        if not connected:
+            return  # leaves with the reconnection
+        if not self.leaving:
+            self.leaving = True
+            asyncio.get_running_loop().call_soon(self._leave)
+        elif self._pending_data_size > WRITE_BYTES:
+            self._write()
+
+    def _leave(self) -> None:
+        self.leaving = False
+        if self._pending:
+            self._write()
+
+    def _write(self) -> None:
+        """Write what waits, unless so much is under way that nats-py's flusher must wait for it."""
+        writer = getattr(self._transport, "_io_writer", None)
+        transport = writer.transport if writer and self.is_connected else None
+        if (
+            transport is not None
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() < WRITE_BYTES
+        ):
+            pending, self._pending, self._pending_data_size = self._pending, [], 0
+            transport.write(b"".join(pending))
+            return
         queue = self._flush_queue
-        if connected and queue is not None and queue.empty():
+        if queue is not None and queue.empty():
             queue.put_nowait(asyncio.get_running_loop().create_future())

@@ -10,11 +10,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from svc.mesh import metrics
+from svc.mesh.batch import UNREADABLE, BatchReader
 from svc.mesh.connection import Message
 from svc.mesh.context import Context
 from svc.mesh.contract import Call
@@ -97,6 +97,7 @@ class Endpoint:
         self.call = call
         self.handler = handler
         self.decode = decoder(call.request).decode
+        self.batches = BatchReader(call.request)
         self.stats = EndpointStats()
         taking_many = runtime.service.many_handlers.get(call.subject)
         self.many = Many(self, *taking_many) if taking_many else None
@@ -162,14 +163,14 @@ class Endpoint:
 
     async def _work(self, message: Message) -> None:
         """Serve one message after the other; a worker with nothing to do waits for the next."""
-        loop = asyncio.get_running_loop()
+        loop, task = asyncio.get_running_loop(), self._own_task()
         queue, turn = self.queue, self.turn
         while True:
             began = time.perf_counter_ns()
             if began > turn.until_ns:
                 await turn.over()
             try:
-                await self._serve(message)
+                await self._serve(message, task)
             except NatsError as failure:
                 # The answer cannot leave: the caller hears nothing and asks again.
                 self.runtime.log.warning("no answer", subject=self.call.subject, cause=str(failure))
@@ -187,21 +188,27 @@ class Endpoint:
             self.idle.append(waiting)
             message = await waiting
 
+    def _own_task(self) -> "asyncio.Task[Any]":
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("endpoints work in tasks")
+        return task
+
     def _done(self) -> None:
         self.busy -= 1
         if not self.busy:
             self.rest.set()
 
-    async def _serve(self, message: Message) -> None:
+    async def _serve(self, message: Message, task: "asyncio.Task[Any]") -> None:
         sender = sender_of(message)
         batch = message.headers is not None and BATCH_HEADER in message.headers
         if self.many is not None:
             await self.many.serve(message, sender, batch=batch)
             return
         if batch:
-            await self._serve_batch(message, sender.caller)
+            await self._serve_batch(message, sender.caller, task)
             return
-        answer = await self._answer(message.data, sender)
+        answer = await self._answer(message.data, sender, task)
         if answer is LATE or not message.reply:
             return
         if isinstance(answer, Exception):
@@ -210,27 +217,52 @@ class Endpoint:
         else:
             self.runtime.connection.send(message.reply, encode(answer))
 
-    async def _serve_batch(self, message: Message, caller: str) -> None:
-        """Serve calls that travelled together, side by side; each has an answer of its own."""
+    async def _serve_batch(self, message: Message, caller: str, task: "asyncio.Task[Any]") -> None:
+        """Serve calls that travelled together; each has an answer of its own.
+
+        They are served in a row in the task of the worker; as soon as one of them waits for
+        something all others go on beside it, each in a task: most handlers never wait, and a task
+        costs more than a small handler.
+        """
         try:
-            sent = decoder(list[Sent[msgspec.Raw]]).decode(message.data)
-        except msgspec.DecodeError as failure:
-            self.refuse(message, Invalid(f"not a batch: {failure}"), caller)
+            sent = self.batches.read(message.data)
+        except Invalid as failure:
+            self.refuse(message, failure, caller)
             return
         self.stats.requests += len(sent) - 1
-        answers = await asyncio.gather(
-            *(
-                self._answer(
-                    bytes(one.request),
-                    Sender(caller, one.deadline_ms / 1000, one.correlation_id, one.traceparent),
-                )
-                for one in sent
-            )
-        )
+        todo = enumerate(sent)
+        answers: list[Any] = [LATE] * len(sent)
+        others: list[asyncio.Task[None]] = []
+
+        async def serve_one(place: int, one: Sent[Any]) -> None:
+            answers[place] = await self._answer_one(one, caller, self._own_task())
+
+        def go_on() -> None:
+            others.extend(asyncio.create_task(serve_one(place, one)) for place, one in todo)
+
+        waits = asyncio.get_running_loop().call_soon(go_on)
+        try:
+            for place, one in todo:
+                answers[place] = await self._answer_one(one, caller, task)
+            if others:
+                await asyncio.gather(*others)
+        finally:
+            waits.cancel()
+            for other in others:
+                other.cancel()
         self.runtime.connection.send(message.reply, encode([on_wire(answer) for answer in answers]))
 
-    async def _answer(self, body: bytes, sender: Sender) -> Any:
+    async def _answer_one(self, one: Sent[Any], caller: str, task: "asyncio.Task[Any]") -> Any:
+        if type(one.request) is Invalid:
+            return self.failed(one.request, caller)
+        sender = Sender(caller, one.deadline_ms / 1000, one.correlation_id, one.traceparent)
+        return await self._answer(one.request, sender, task)
+
+    async def _answer(self, request: Any, sender: Sender, task: "asyncio.Task[Any]") -> Any:
         """Return the reply of one call, its failure, or LATE.
+
+        The request may still be encoded; `task` is the one that runs this, which is known where
+        workers begin: to ask for it each time is a system call.
 
         One sweep looks after all deadlines: a timer per call costs as much as a small handler.
         """
@@ -248,14 +280,13 @@ class Endpoint:
             correlation_id=correlation_id,
             traceparent=traceparent,
         )
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("endpoints work in tasks")
         self.running[task] = deadline
         if self.sweeper is None:
             self.sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         try:
-            reply = await self.handler(self.decode(body or b"{}"), context)
+            if type(request) is bytes:
+                request = self.decode(request or b"{}")
+            reply = await self.handler(request, context)
         except asyncio.CancelledError:
             if task not in self.overdue:
                 raise
@@ -271,7 +302,7 @@ class Endpoint:
 
     def _explained(self, failure: Exception, context: Context) -> Exception:
         """Return the failure as the caller may hear it; log what is a bug."""
-        if isinstance(failure, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
+        if isinstance(failure, UNREADABLE):
             return Invalid(str(failure))
         if isinstance(failure, Unavailable):
             # Whatever befell what this service asked, this service answers: try again.

@@ -3,19 +3,17 @@
 import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import Struct
 
+from svc.mesh.batch import BatchReader
 from svc.mesh.connection import Message
 from svc.mesh.context import Context
 from svc.mesh.errors import Invalid, Refused, Unavailable
-from svc.mesh.wire import LATE, Sender, Sent, decode_request, decoder, encode, error_reply, on_wire
+from svc.mesh.wire import LATE, Sender, Sent, decode_request, encode, error_reply, on_wire
 
 if TYPE_CHECKING:
     from svc.mesh.endpoint import Endpoint
     from svc.mesh.service import ManyHandler
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Many:
@@ -29,13 +27,13 @@ class Many:
         self.runtime = endpoint.runtime
         self.handler = handler
         self.request = request
-        self.decode = decoder(list[Sent[request]]).decode
+        self.batches = BatchReader(request)
 
     async def serve(self, message: Message, sender: Sender, *, batch: bool) -> None:
         """Answer one message: a batch with a context for each call, or a call alone."""
         connection, caller = self.runtime.connection, sender.caller
         try:
-            sent = self._batch(message.data) if batch else [self._alone(message.data, sender)]
+            sent = self.batches.read(message.data) if batch else [self._alone(message.data, sender)]
         except Invalid as failure:
             self.endpoint.refuse(message, failure, caller)
             return
@@ -57,27 +55,6 @@ class Many:
         deadline = sender.deadline or time.time() + self.endpoint.call.deadline_ms / 1000
         request = decode_request(self.request, data)
         return Sent(int(deadline * 1000), sender.correlation_id, sender.traceparent, request)
-
-    def _batch(self, data: bytes) -> list[Sent[Any]]:
-        """Return the calls of a batch; where a request is of another form, why, in its place."""
-        try:
-            return self.decode(data)
-        except UNREADABLE:
-            pass
-        try:
-            sent = decoder(list[Sent[msgspec.Raw]]).decode(data)
-        except UNREADABLE as failure:
-            raise Invalid(f"not a batch: {failure}") from failure
-        return [
-            Sent(one.deadline_ms, one.correlation_id, one.traceparent, self._request(one.request))
-            for one in sent
-        ]
-
-    def _request(self, body: msgspec.Raw) -> Any:
-        try:
-            return decode_request(self.request, bytes(body))
-        except Invalid as failure:
-            return failure
 
     async def _answers(self, sent: list[Sent[Any]], caller: str) -> list[Any]:
         """Return for each call its reply, its failure, or LATE."""
