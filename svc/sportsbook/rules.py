@@ -243,7 +243,12 @@ def bet_odds(exact: Fraction, stake: int) -> Decimal:
     the legs, never from this.
     """
     units = exact / stake / Fraction(SHOWN_PLACES)
-    return EXACT.multiply(Decimal(units.numerator // units.denominator), SHOWN_PLACES)
+    return odds_of(units.numerator // units.denominator)
+
+
+def odds_of(millionths: int) -> Decimal:
+    """Return odds that are given in whole millionths."""
+    return EXACT.multiply(Decimal(millionths), SHOWN_PLACES)
 
 
 def check_exposure(profit: int, held: int, slip: PlaceBet, stake: int, limit: int) -> None:

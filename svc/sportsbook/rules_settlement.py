@@ -17,9 +17,9 @@ from svc.sportsbook.contract import BetResult, LegResult
 from svc.sportsbook.rules_systems import is_lucky
 
 Rounding = Literal["half_up", "down"]
-HALF = Fraction(1, 2)
 ONE = Fraction(1)
 LUCKY_ALL_WON = Fraction(1, 10)
+MILLION = 1_000_000
 REMEMBERED_FACTORS = 4096
 
 
@@ -97,8 +97,8 @@ def sum_of_lines(factors: Sequence[Fraction], sizes: Sequence[int]) -> Fraction:
     ever written out, so ten of twenty costs as little as a Goliath.
     """
     if len(sizes) == 1 and sizes[0] == len(factors):
-        product = ONE
-        for factor in factors:
+        product = factors[0]
+        for factor in factors[1:]:
             product *= factor
         return product
     sums = [ONE] + [Fraction(0)] * sizes[-1]
@@ -141,14 +141,15 @@ def paid(exact: Fraction, terms: Terms) -> int:
     """
     if terms.free:
         exact = max(exact - terms.stake, Fraction(0))
-    return rounded(min(exact * terms.running, Fraction(terms.payout_max)), terms.rounding)
+    if terms.running is not ONE:
+        exact *= terms.running
+    return min(rounded(exact, terms.rounding), terms.payout_max)
 
 
 def rounded(exact: Fraction, rounding: Rounding) -> int:
     """Return whole minor units: half up, or down where the jurisdiction wants it."""
-    if rounding == "half_up":
-        exact += HALF
-    return exact.numerator // exact.denominator
+    above, below = exact.as_integer_ratio()
+    return (2 * above + below) // (2 * below) if rounding == "half_up" else above // below
 
 
 def all_won(terms: Terms, odds: Sequence[Decimal], place: Sequence[Decimal] = ()) -> Fraction:
@@ -157,6 +158,23 @@ def all_won(terms: Terms, odds: Sequence[Decimal], place: Sequence[Decimal] = ()
     if place:
         value += sum_of_lines([Fraction(each) for each in place], terms.sizes)
     return value * terms.unit_stake
+
+
+def all_won_plainly(
+    stake: int, odds: Sequence[Decimal], payout_max: int, rounding: Rounding
+) -> tuple[int, int]:
+    """Return what a single or an accumulator returns when every leg wins, in whole numbers only.
+
+    That is what one unit returns, in millionths and cut, and the payout: the same as by fractions,
+    at a tenth of their price, for the bets that nearly all are.
+    """
+    above, below = odds[0].as_integer_ratio()
+    for each in odds[1:]:
+        numerator, denominator = each.as_integer_ratio()
+        above, below = above * numerator, below * denominator
+    exact = stake * above
+    payout = (2 * exact + below) // (2 * below) if rounding == "half_up" else exact // below
+    return above * MILLION // below, min(payout, payout_max)
 
 
 def _lucky_extra(

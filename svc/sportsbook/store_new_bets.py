@@ -1,10 +1,10 @@
 """The SQL of new bets and their legs: one list of columns for every statement that writes them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from svc.mesh.database import Tx
-from svc.sportsbook.store_bets import BetRow, LegRow, columns
+from svc.sportsbook.store_arrays import array, quoted
+from svc.sportsbook.store_bets import BetRow, LegRow
 
 Struck = tuple[BetRow, str, Sequence[LegRow]]
 """A bet as it is written first, with its key and its legs."""
@@ -57,7 +57,9 @@ def insertion(table: str, written: Mapping[str, str], first: int, source: str = 
     taken = ", ".join(
         "n.system_sizes::integer[]" if name == "system_sizes" else f"n.{name}" for name in written
     )
-    given = ", ".join(f"${first + place}::{kind}[]" for place, kind in enumerate(written.values()))
+    given = ", ".join(
+        f"${first + place}::text::{kind}[]" for place, kind in enumerate(written.values())
+    )
     return (
         f"INSERT INTO {table} ({names}) SELECT {taken}"  # noqa: S608 - constants
         f" FROM {source}unnest({given}) AS n ({names})"
@@ -73,45 +75,29 @@ async def insert(tx: Tx, bets: Sequence[Struck]) -> None:
     await tx.execute(INSERT_LEGS, *written_legs(bets))
 
 
-def written_bets(bets: Sequence[Struck]) -> list[list[Any]]:
-    """Return new bets as the arrays of `BET_WRITTEN`."""
-    return columns([_written(bet, key) for bet, key, _ in bets], len(BET_WRITTEN))
+def written_bets(struck: Sequence[Struck]) -> list[str]:
+    """Return new bets as the arrays of `BET_WRITTEN`, in Postgres's text form."""
+    bets = [bet for bet, _, _ in struck]
+    known = {
+        "idempotency_key": quoted([key for _, key, _ in struck]),
+        "request_hash": quoted(["\\x" + bet.request_hash.hex() for bet in bets]),
+        "system_sizes": array([_sizes(bet) for bet in bets]),
+    }
+    return [known.get(name) or array([getattr(bet, name) for bet in bets]) for name in BET_WRITTEN]
 
 
-def _written(bet: BetRow, key: str) -> tuple[object, ...]:
-    sizes = bet.system_sizes
-    return (
-        bet.bet_id,
-        bet.user_id,
-        key,
-        bet.request_hash,
-        bet.kind,
-        None if sizes is None else "{" + ",".join(str(size) for size in sizes) + "}",
-        bet.each_way,
-        bet.lines,
-        bet.unit_stake,
-        bet.stake,
-        bet.currency,
-        bet.odds,
-        bet.odds_policy,
-        bet.potential_payout,
-        bet.free_bet_id,
-        bet.lucky,
-        bet.counted,
-        bet.payout_max,
-        bet.rounding,
-        bet.stake_transfer_id,
-        bet.rollback_transfer_id,
-        bet.placed_at,
-        bet.recheck_at,
-    )
+def _sizes(bet: BetRow) -> str | None:
+    """Return an array within an array."""
+    return None if bet.system_sizes is None else f'"{array(bet.system_sizes)}"'
 
 
-def written_legs(bets: Sequence[Struck]) -> list[list[Any]]:
+def written_legs(struck: Sequence[Struck]) -> list[str]:
     """Return the legs of new bets, numbered in their order, as the arrays of `LEG_WRITTEN`."""
-    rows = [
-        (leg.bet_id, number, *leg.key, leg.part, leg.odds)
-        for _, _, legs in bets
-        for number, leg in enumerate(legs, start=1)
-    ]
-    return columns(rows, len(LEG_WRITTEN))
+    legs = [leg for _, _, legs in struck for leg in legs]
+    numbers = [number for _, _, legs in struck for number in range(1, len(legs) + 1)]
+    texts = {
+        name: quoted([getattr(leg, name) for leg in legs])
+        for name in ("event_id", "specifiers", "outcome_id")
+    }
+    known = {"leg_no": array(numbers), **texts}
+    return [known.get(name) or array([getattr(leg, name) for leg in legs]) for name in LEG_WRITTEN]

@@ -48,7 +48,7 @@ WRITE = f"""
         ORDER BY x.event_id, x.market_id, x.specifiers, x.outcome_id
         FOR UPDATE OF x
     ), fine AS MATERIALIZED (
-        SELECT NOT EXISTS (SELECT FROM player_limit WHERE user_id = ANY (${USERS}::uuid[]))
+        SELECT NOT EXISTS (SELECT FROM player_limit WHERE user_id = ANY (${USERS}::text::uuid[]))
            AND (SELECT count(*) FROM offered) = cardinality($1)
            AND (SELECT count(*) FROM held WHERE amount <= $12 OR profit <= 0) = cardinality($1)
            AS ok

@@ -11,6 +11,7 @@ from svc.mesh.context import Context
 from svc.mesh.contract import Event
 from svc.mesh.database import Tx
 from svc.sportsbook.contract import BetResult, BetStatus
+from svc.sportsbook.store_arrays import arrays
 
 PayKind = Literal["bet_payout", "bet_refund"]
 
@@ -161,16 +162,3 @@ async def publish_all(
             relay.keep(row_id, events, len(body))
 
     tx.after_commit(keep)
-
-
-def array(values: Sequence[Any]) -> str:
-    """Return an array in Postgres's text form, of ids, numbers and our own words.
-
-    The driver's binary form looks at every element in Python: several times as expensive.
-    """
-    return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
-
-
-def arrays(rows: Sequence[Struct]) -> list[str]:
-    """Return rows as the arrays of unnest, one for each of their fields."""
-    return [array(column) for column in zip(*map(msgspec.structs.astuple, rows), strict=True)]

@@ -162,15 +162,7 @@ def drafted(asked: Asked, prices: Prices, this: Round) -> tuple[BetRow, list[Leg
 def _bet(slip: PlaceBet, checked: Slip, prices: Prices, this: Round, context: Context) -> BetRow:
     """Return the pending bet that a slip is at these prices."""
     lucky = rules_systems.is_lucky(len(checked.keys), checked.sizes)
-    terms = Terms(
-        unit_stake=slip.stake,
-        stake=checked.stake,
-        sizes=checked.sizes,
-        payout_max=this.limits.payout_max,
-        free=slip.free_bet_id is not None,
-        rounding=this.limits.rounding,
-    )
-    exact = rules_settlement.all_won(terms, prices.win, [odds for _, odds in prices.place])
+    odds, potential_payout = _worth(slip, checked, prices, this.limits)
     return BetRow(
         bet_id=context.new_id(),
         user_id=slip.user_id,
@@ -182,9 +174,9 @@ def _bet(slip: PlaceBet, checked: Slip, prices: Prices, this: Round, context: Co
         unit_stake=slip.stake,
         stake=checked.stake,
         currency=slip.currency,
-        odds=rules.bet_odds(exact, checked.stake),
+        odds=odds,
         odds_policy=slip.odds_policy,
-        potential_payout=rules_settlement.paid(exact, terms),
+        potential_payout=potential_payout,
         free_bet_id=slip.free_bet_id,
         lucky=lucky and house.gives_lucky_extras(context),
         counted=slip.free_bet_id is None and slip.user_id in this.own_limits,
@@ -197,6 +189,28 @@ def _bet(slip: PlaceBet, checked: Slip, prices: Prices, this: Round, context: Co
         event_ids=[key[0] for key in checked.keys],
         recheck_at=this.now + house.live_delay(context) if prices.live else None,
     )
+
+
+def _worth(
+    slip: PlaceBet, checked: Slip, prices: Prices, limits: rules.Limits
+) -> tuple[Decimal, int]:
+    """Return the odds of a bet at these prices, and what it pays when every leg wins."""
+    free = slip.free_bet_id is not None
+    if checked.lines == 1 and not prices.place and not free:
+        millionths, payout = rules_settlement.all_won_plainly(
+            checked.stake, prices.win, limits.payout_max, limits.rounding
+        )
+        return rules.odds_of(millionths), payout
+    terms = Terms(
+        unit_stake=slip.stake,
+        stake=checked.stake,
+        sizes=checked.sizes,
+        payout_max=limits.payout_max,
+        free=free,
+        rounding=limits.rounding,
+    )
+    exact = rules_settlement.all_won(terms, prices.win, [odds for _, odds in prices.place])
+    return rules.bet_odds(exact, checked.stake), rules_settlement.paid(exact, terms)
 
 
 def _legs(bet: BetRow, checked: Slip, prices: Prices) -> list[LegRow]:

@@ -2,13 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID, uuid5
 
 import msgspec
 import pytest
+from hypothesis import given, strategies as st
 
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Invalid
-from svc.sportsbook import rules, rules_settlement
+from svc.sportsbook import rules, rules_settlement, settling
 from svc.sportsbook.contract import (
     LimitExceeded,
     MarketClosed,
@@ -18,7 +20,7 @@ from svc.sportsbook.contract import (
     Selection,
 )
 from svc.sportsbook.rules import Offer
-from svc.sportsbook.rules_settlement import Terms
+from svc.sportsbook.rules_settlement import Rounding, Terms
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
 
@@ -88,6 +90,27 @@ def test_the_odds_of_the_longest_accumulator_can_be_written() -> None:
     highest, payout = all_won(100_000, [Decimal("999999.999999")] * 20)
     assert len(rules.odds_text(highest).partition(".")[0]) == 120
     assert payout == 1_000_000
+
+
+PRICES = st.decimals("1.000001", "999999.999999", places=6, allow_nan=False)
+
+
+@given(
+    odds=st.lists(PRICES, min_size=1, max_size=20),
+    stake=st.integers(1, 10**9),
+    cap=st.integers(1, 10**12),
+    rounding=st.sampled_from(["half_up", "down"]),
+)
+def test_whole_numbers_come_to_the_same_as_fractions(
+    odds: list[Decimal], stake: int, cap: int, rounding: Rounding
+) -> None:
+    terms = Terms(
+        unit_stake=stake, stake=stake, sizes=(len(odds),), payout_max=cap, rounding=rounding
+    )
+    exact = rules_settlement.all_won(terms, odds)
+    millionths, payout = rules_settlement.all_won_plainly(stake, odds, cap, rounding)
+    assert rules.odds_of(millionths) == rules.bet_odds(exact, stake)
+    assert payout == rules_settlement.paid(exact, terms)
 
 
 def test_more_risk_than_an_outcome_may_carry_is_refused_with_the_stake_that_it_may() -> None:
@@ -201,3 +224,9 @@ def test_the_stake_of_a_slip_is_for_each_line_and_half() -> None:
 @pytest.mark.parametrize(("period", "days"), [("day", 1), ("week", 7), ("month", 30)])
 def test_periods_of_limits_roll(period: str, days: int) -> None:
     assert rules.period_start(period, NOW) == NOW - timedelta(days=days)
+
+
+@given(bet_id=st.uuids(), version=st.integers(0, 10**6), what=st.sampled_from(["pay", "undo"]))
+def test_the_id_of_a_payment_is_the_uuid_of_its_name(bet_id: UUID, version: int, what: str) -> None:
+    expected = uuid5(bet_id, f"{version}:{what}")
+    assert settling.payment_id(str(bet_id), version, what) == str(expected)
