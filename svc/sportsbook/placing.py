@@ -138,6 +138,7 @@ async def sweep(context: Context) -> None:
     """Finish bets that still wait for the wallet; those that are too old are given up."""
     now = context.now()
     async with context.transaction() as tx:
+        await store_bets.forget_struck(tx)
         waiting = await store_bets.pending(tx, now - house.PENDING_RETRY, SWEEP_BATCH)
     try:
         for bet in waiting[:1]:  # while the wallet is away, one attempt says so

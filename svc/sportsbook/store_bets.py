@@ -253,12 +253,22 @@ async def pending(tx: Tx, before: datetime, limit: int) -> list[BetRow]:
     """Return bets that were placed before an instant and still wait for the wallet."""
     rows = await tx.fetch(
         f"SELECT {BET_COLUMNS} FROM bet"  # noqa: S608 - a constant
-        " WHERE status = 'pending' AND accepted_at IS NULL AND refusal IS NULL"
+        " WHERE bet_id = ANY (ARRAY(SELECT unnest(bet_ids) FROM struck)) AND status = 'pending'"
         " AND placed_at < $1 ORDER BY placed_at LIMIT $2",
         before,
         limit,
     )
     return [_bet(row) for row in rows]
+
+
+async def forget_struck(tx: Tx) -> None:
+    """Forget which bets were written together where all of them have the wallet's answer."""
+    await tx.execute(
+        """
+        DELETE FROM struck WHERE NOT EXISTS (
+            SELECT FROM bet WHERE bet_id = ANY (struck.bet_ids) AND status = 'pending')
+        """
+    )
 
 
 async def lock(tx: Tx, bet_ids: Sequence[str]) -> list[BetRow]:

@@ -67,12 +67,14 @@ def insertion(table: str, written: Mapping[str, str], first: int, source: str = 
 
 
 INSERT_BETS, INSERT_LEGS = insertion("bet", BET_WRITTEN, 1), insertion("leg", LEG_WRITTEN, 1)
+INSERT_STRUCK = "INSERT INTO struck (bet_ids) VALUES ($1::text::uuid[])"
 
 
 async def insert(tx: Tx, bets: Sequence[Struck]) -> None:
-    """Write pending bets, each with its key and its legs, in two statements."""
+    """Write pending bets, each with its key and its legs, and which they are."""
     await tx.execute(INSERT_BETS, *written_bets(bets))
     await tx.execute(INSERT_LEGS, *written_legs(bets))
+    await tx.execute(INSERT_STRUCK, array([bet.bet_id for bet, _, _ in bets]))
 
 
 def written_bets(struck: Sequence[Struck]) -> list[str]:

@@ -19,7 +19,7 @@ from svc.sportsbook.store_new_bets import (
 )
 
 FIRST_BET = 13
-USERS = FIRST_BET + list(BET_WRITTEN).index("user_id")
+IDS, USERS = (FIRST_BET + list(BET_WRITTEN).index(name) for name in ("bet_id", "user_id"))
 FIRST_LEG = FIRST_BET + len(BET_WRITTEN)
 WRITE = f"""
     WITH wanted AS (
@@ -54,6 +54,8 @@ WRITE = f"""
            AS ok
     ), struck AS (
         {insertion("bet", BET_WRITTEN, FIRST_BET, "fine, ")} WHERE fine.ok
+    ), noted AS (
+        INSERT INTO struck (bet_ids) SELECT ${IDS}::text::uuid[] FROM fine WHERE fine.ok
     ), legs AS (
         {insertion("leg", LEG_WRITTEN, FIRST_LEG, "fine, ")} WHERE fine.ok
     ), risk AS (
