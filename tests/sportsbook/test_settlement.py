@@ -44,6 +44,7 @@ async def test_a_settlement_that_comes_again_as_confirmed_pays_once(
     for certainty in (1, 2, 2):
         await match.settle({"1": 'result="1"', "2": 'result="0"'}, certainty=certainty)
     await player.gets_to(11_500)
+    await operator.heard(BET_SETTLED, lambda data: data.bet_id == placed.bet_id)
     heard = await operator.all_heard(BET_SETTLED, lambda data: data.bet_id == placed.bet_id)
     assert len(heard) == 1
 
