@@ -14,6 +14,7 @@ from svc.mesh.types import AmountOrZero, Currency, EventData, Id, Reply, Request
 
 BonusKind = Literal["cash", "bonus", "free_spins"]
 BonusStatus = Literal["active", "completed", "expired", "forfeited"]
+Product = Literal["sportsbook", "casino"]
 
 
 class NoSpinsLeft(Refused):
@@ -30,7 +31,11 @@ class OfPlayer(Request, frozen=True, kw_only=True):
 
 
 class Bonus(Struct, frozen=True, kw_only=True):
-    """An award: amounts in minor units, 0 for spin chances."""
+    """An award: amounts in minor units, 0 for spin chances.
+
+    It turns into cash once stakes on its product have counted as `wagering_required`; `wagered` is
+    what has counted so far. Both are 0 where nothing needs to be wagered.
+    """
 
     award_id: Id
     campaign: str
@@ -42,6 +47,9 @@ class Bonus(Struct, frozen=True, kw_only=True):
     status: BonusStatus
     awarded_at: datetime
     expires_at: datetime | None
+    product: Product | None = None
+    wagering_required: AmountOrZero = 0
+    wagered: AmountOrZero = 0
 
 
 class Bonuses(Reply, frozen=True, kw_only=True):
@@ -108,7 +116,11 @@ class Campaigns(Reply, frozen=True, kw_only=True):
 
 
 class BonusAwarded(EventData, frozen=True, kw_only=True):
-    """A player got an award: the wallet credits money kinds under `transfer_id`."""
+    """A player got an award: the wallet credits money kinds under `transfer_id`.
+
+    `after` is the transfer of what was decided before about the player's bonus money, if anything
+    was: the wallet applies them in that order, however the events come.
+    """
 
     award_id: Id
     user_id: Id
@@ -119,12 +131,14 @@ class BonusAwarded(EventData, frozen=True, kw_only=True):
     spins: int
     transfer_id: Id
     expires_at: datetime | None
+    after: Id | None = None
 
 
 class BonusExpired(EventData, frozen=True, kw_only=True, omit_defaults=True):
     """A bonus ran out: the wallet takes back what is left of it, at most `amount`.
 
     `forfeited` by a withdrawal before it was played out: with its winnings, never with cash.
+    `after` as in BonusAwarded.
     """
 
     award_id: Id
@@ -133,6 +147,25 @@ class BonusExpired(EventData, frozen=True, kw_only=True, omit_defaults=True):
     currency: Currency
     transfer_id: Id
     forfeited: bool = False
+    after: Id | None = None
+
+
+class BonusConverted(EventData, frozen=True, kw_only=True, omit_defaults=True):
+    """A bonus was wagered as required: the wallet turns what is left of it into cash.
+
+    That is the bonus money above `kept`, which other bonuses of the player gave, and at most
+    `amount`; what is above both is taken back under `expiry_transfer_id`. `after` as in
+    BonusAwarded.
+    """
+
+    award_id: Id
+    user_id: Id
+    amount: AmountOrZero
+    kept: AmountOrZero
+    currency: Currency
+    transfer_id: Id
+    expiry_transfer_id: Id
+    after: Id | None = None
 
 
 class LoyaltyPointsEarned(EventData, frozen=True, kw_only=True):
@@ -147,6 +180,9 @@ class LoyaltyPointsEarned(EventData, frozen=True, kw_only=True):
 
 BONUS_AWARDED = Event("BonusAwardedEvent", "marketing", BonusAwarded, "A player got an award.")
 BONUS_EXPIRED = Event("BonusExpiredEvent", "marketing", BonusExpired, "A bonus ran out.")
+BONUS_CONVERTED = Event(
+    "BonusConvertedEvent", "marketing", BonusConverted, "A bonus was wagered and becomes cash."
+)
 LOYALTY_POINTS_EARNED = Event(
     "LoyaltyPointsEarnedEvent", "marketing", LoyaltyPointsEarned, "Stakes earned points."
 )
@@ -185,5 +221,5 @@ MARKETING = Contract(
     version="1.0.0",
     purpose="Bonuses, campaigns, spin chances and loyalty.",
     answers=(BONUSES, LOYALTY, SPINS, CONSUME_SPIN, CAMPAIGNS),
-    publishes=(BONUS_AWARDED, BONUS_EXPIRED, LOYALTY_POINTS_EARNED),
+    publishes=(BONUS_AWARDED, BONUS_EXPIRED, BONUS_CONVERTED, LOYALTY_POINTS_EARNED),
 )

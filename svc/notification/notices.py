@@ -243,6 +243,15 @@ def bonus_expired(expired: marketing.BonusExpired) -> Notice:
     )
 
 
+def bonus_converted(converted: marketing.BonusConverted) -> Notice:
+    """Tell that a bonus was wagered: what is left of it is cash now."""
+    return Notice(
+        user_id=converted.user_id,
+        template="bonus_converted",
+        arguments={"amount": _money(converted.amount, converted.currency)},
+    )
+
+
 def prize_won(prize: gaming.PrizeAwarded) -> Notice:
     """Congratulate on a jackpot, raffle or tournament prize."""
     return Notice(
@@ -312,6 +321,7 @@ NOTICES: dict[str, Callable[[Any], Notice | None]] = {
     payment.WITHDRAWAL_FAILED.type: withdrawal_failed,
     marketing.BONUS_AWARDED.type: bonus_awarded,
     marketing.BONUS_EXPIRED.type: bonus_expired,
+    marketing.BONUS_CONVERTED.type: bonus_converted,
     gaming.PRIZE_AWARDED.type: prize_won,
     gaming.RAFFLE_TICKETS_ISSUED.type: tickets_issued,
     casino.CASINO_PAYOUT_COMPLETE.type: casino_payout,

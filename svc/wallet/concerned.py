@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from svc.wallet.book import Record
 from svc.wallet.contract import Capture, Hold, Release, Rollback
-from svc.wallet.operations import Close, Credit, Deduct, Exclude, Operation
+from svc.wallet.operations import Close, Credit, Deduct, EndBonus, Exclude, Operation
 
 
 @dataclass(slots=True)
@@ -38,6 +38,8 @@ class Concerned:
                 case Close() | Exclude():
                     concerned.users.add(operation.user_id)
                     concerned.restricted.add(operation.user_id)
+                case EndBonus():
+                    concerned.users.add(operation.user_id)
                 case Rollback():
                     concerned.originals.add(operation.original_transfer_id)
         concerned.ids |= concerned.stakes | concerned.originals

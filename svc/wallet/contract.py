@@ -31,7 +31,8 @@ from svc.wallet.contract_statements import (
 
 Kind = Literal[
     "bet", "bet_payout", "bet_refund", "casino_bet", "casino_payout", "deposit", "withdrawal",
-    "refund", "chargeback", "bonus", "bonus_expiry", "prize", "jackpot", "adjustment",
+    "refund", "chargeback", "bonus", "bonus_expiry", "bonus_conversion", "prize", "jackpot",
+    "adjustment",
 ]  # fmt: skip
 """What a transfer is for; it decides which house account stands on the other side."""
 STAKES: frozenset[Kind] = frozenset({"bet", "casino_bet"})

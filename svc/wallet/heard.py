@@ -10,23 +10,24 @@ from svc.wallet.group import group_of
 from svc.wallet.operations import Exclude, Operation
 
 
-async def apply_heard(context: Context, operation: Operation) -> None:
+async def apply_heard(context: Context, *operations: Operation) -> None:
     """Apply what an event says; nobody waits for a refusal, so it is stored and logged.
 
     It is committed with what others ask, before the event's own transaction: the transfer's id
     makes it happen once, should the event come again because that one failed.
     """
     group = group_of(context)
-    if group.has_written(operation.transfer_id):
+    if group.has_written(operations[0].transfer_id):
         return  # most payouts of bets: the sportsbook asked for them in bulk
-    [answer] = await group.apply([operation], [context])
-    if isinstance(answer, Refused):
-        context.log.warning(
-            "an event was refused",
-            transfer_id=operation.transfer_id,
-            refusal=answer.name,
-            detail=answer.detail,
-        )
+    answers = await group.apply(operations, [context] * len(operations))
+    for operation, answer in zip(operations, answers, strict=True):
+        if isinstance(answer, Refused):
+            context.log.warning(
+                "an event was refused",
+                transfer_id=operation.transfer_id,
+                refusal=answer.name,
+                detail=answer.detail,
+            )
 
 
 async def exclude(tx: Tx, user_id: str, until: datetime) -> None:

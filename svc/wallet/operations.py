@@ -8,11 +8,12 @@ import msgspec
 from msgspec import Struct
 
 from svc.mesh.errors import Invalid
-from svc.mesh.types import Id
+from svc.mesh.types import AmountOrZero, Currency, Id, ShortText
 from svc.wallet.contract import BatchItem, Capture, Hold, Release, Rollback, Transfer
 
 Verb = Literal[
-    "deduct_balance", "credit_balance", "hold", "capture", "release", "rollback", "close", "exclude"
+    "deduct_balance", "credit_balance", "hold", "capture", "release", "rollback", "close",
+    "exclude", "end_bonus",
 ]  # fmt: skip
 
 
@@ -41,7 +42,22 @@ class Exclude(Struct, frozen=True, kw_only=True):
     until: datetime
 
 
-Operation = Deduct | Credit | Hold | Capture | Release | Rollback | Close | Exclude
+class EndBonus(Struct, frozen=True, kw_only=True):
+    """Turn bonus money into cash, or take it back. Only an event says so.
+
+    It is what is above `kept`, at most `amount`, in minor units.
+    """
+
+    transfer_id: Id
+    user_id: Id
+    amount: AmountOrZero
+    kept: AmountOrZero
+    currency: Currency
+    kind: Literal["bonus_conversion", "bonus_expiry"]
+    reference: ShortText
+
+
+Operation = Deduct | Credit | Hold | Capture | Release | Rollback | Close | Exclude | EndBonus
 
 OPERATIONS: dict[Verb, type[Operation]] = {  # that may be called for
     "deduct_balance": Deduct,
@@ -54,6 +70,7 @@ OPERATIONS: dict[Verb, type[Operation]] = {  # that may be called for
 VERBS: dict[type[Operation], Verb] = {kind: verb for verb, kind in OPERATIONS.items()}
 VERBS[Close] = "close"
 VERBS[Exclude] = "exclude"
+VERBS[EndBonus] = "end_bonus"
 MARKS = {kind: verb.encode() for kind, verb in VERBS.items()}
 encode = msgspec.json.Encoder(order="sorted").encode
 

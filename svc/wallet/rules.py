@@ -34,38 +34,8 @@ from svc.wallet.contract import (
     SelfExcluded,
     TransferConflict,
 )
-from svc.wallet.operations import Close, Credit, Deduct, Exclude, Operation
-
-House = Literal[
-    "bets_in_play", "revenue", "casino", "provider_clearing", "promotions", "prizes", "jackpots",
-    "adjustments", "holds",
-]  # fmt: skip
-HOUSE_OF: dict[Kind, House] = {
-    "bet": "bets_in_play",
-    "bet_payout": "revenue",
-    "bet_refund": "revenue",
-    "casino_bet": "casino",
-    "casino_payout": "casino",
-    "deposit": "provider_clearing",
-    "withdrawal": "provider_clearing",
-    "refund": "provider_clearing",
-    "chargeback": "provider_clearing",
-    "bonus": "promotions",
-    "bonus_expiry": "promotions",
-    "prize": "prizes",
-    "jackpot": "jackpots",
-    "adjustment": "adjustments",
-}
-"""The house account that stands on the other side of a player's money, by kind of transfer."""
-NOT_IN_DEBT: frozenset[Kind] = STAKES | frozenset[Kind]({"withdrawal", "refund"})
-"""What a player who owes money may not do (Marathonbet's terms 1.14.2): play and take money out.
-
-Nor may the owner of a closed account, whose open bets and holds still come to their end."""
-FORCIBLE: frozenset[Kind] = frozenset({
-    "chargeback", "refund", "bet_payout", "bet_refund", "casino_payout", "prize", "jackpot",
-    "adjustment",
-})  # fmt: skip
-"""Deductions that may make a player owe: money that has left already, or was paid by mistake."""
+from svc.wallet.kinds import FORCIBLE, HOUSE_OF, NOT_IN_DEBT, House
+from svc.wallet.operations import Close, Credit, Deduct, EndBonus, Exclude, Operation
 
 CLOSED = "this account was closed"
 NO_WALLET = "this user has no wallet"
@@ -171,7 +141,7 @@ def answer(record: Record) -> Receipt | Refused:
 def wallet_concerned(operation: Operation, book: Book) -> Wallet | None:
     """Return whose money an operation is about, None when nobody knows."""
     match operation:
-        case Deduct() | Credit() | Hold() | Close() | Exclude():
+        case Deduct() | Credit() | Hold() | Close() | Exclude() | EndBonus():
             return book.wallets.get(operation.user_id)
         case Capture() | Release():
             source = book.holds.get(operation.hold_id)
@@ -320,7 +290,16 @@ def _exclude(operation: Exclude, book: Book) -> Plan:
     return Plan(kind="adjustment", reference=operation.until.isoformat())
 
 
-def _wallet(operation: Deduct | Credit | Hold, book: Book) -> Wallet:
+def _end_bonus(operation: EndBonus, book: Book) -> Plan:
+    wallet = _wallet(operation, book)
+    # What was staked meanwhile is not there any more: less is ended then, if anything.
+    amount = max(min(operation.amount, wallet.money.bonus - operation.kept), 0)
+    change = Money(cash=amount if operation.kind == "bonus_conversion" else 0, bonus=-amount)
+    _check_size(wallet.money + change)
+    return Plan(kind=operation.kind, reference=operation.reference, change=change)
+
+
+def _wallet(operation: Deduct | Credit | Hold | EndBonus, book: Book) -> Wallet:
     wallet = book.wallets.get(operation.user_id)
     if wallet is None:
         raise NotFound(NO_WALLET)
@@ -356,7 +335,7 @@ def _open_hold(hold_id: str, book: Book) -> Record:
 
 
 def _check_undoable(original: Record, book: Book) -> None:
-    if original.verb in ("capture", "release", "rollback", "close", "exclude"):
+    if original.verb in ("capture", "release", "rollback", "close", "exclude", "end_bonus"):
         raise AlreadySettled(f"a {original.verb} cannot be rolled back")
     if original.verb == "hold" and original.hold_id in book.closed_holds:
         raise AlreadySettled("this hold was captured or released")
@@ -394,6 +373,6 @@ def _in_play(stake: Record | None, book: Book, *, credits_left: int) -> int:
 
 RULES: dict[type[Operation], Callable[[Any, Book], Plan]] = {
     Deduct: _deduct, Credit: _credit, Hold: _hold, Capture: _capture, Release: _release,
-    Rollback: _rollback, Close: _close, Exclude: _exclude,
+    Rollback: _rollback, Close: _close, Exclude: _exclude, EndBonus: _end_bonus,
 }  # fmt: skip
 """The rule of each operation."""

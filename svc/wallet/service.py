@@ -12,7 +12,7 @@ from svc.mesh.service import Hear, Service
 from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
 from svc.sportsbook import contract as sportsbook
-from svc.wallet import audit as auditing, ledger, reading, statements, store
+from svc.wallet import audit as auditing, bonuses, ledger, reading, statements, store
 from svc.wallet.announcements import finish_refreshing
 from svc.wallet.contract import (
     APPLY_BATCH,
@@ -63,6 +63,7 @@ wallet = Service(
         Hear(sportsbook.BET_CASHED_OUT, "credit what the bet was bought back for"),
         Hear(marketing.BONUS_AWARDED, "credit the bonus"),
         Hear(marketing.BONUS_EXPIRED, "take back what is left of the bonus"),
+        Hear(marketing.BONUS_CONVERTED, "turn what is left of the bonus into cash"),
         Hear(casino.CASINO_PAYOUT_COMPLETE, "credit the payout"),
         Hear(gaming.PRIZE_AWARDED, "credit the prize"),
         Hear(scheduler.JOB_DUE, "audit", only=lambda job: job.service == "wallet"),
@@ -264,39 +265,20 @@ async def credit_cash_out(
 
 
 @wallet.hears(marketing.BONUS_AWARDED)
-async def credit_bonus(event: CloudEvent[marketing.BonusAwarded], _: Tx, context: Context) -> None:
-    """Spin chances are not money: marketing keeps them."""
-    award = event.data
-    if award.kind == "free_spins":
-        return
-    await apply_heard(
-        context,
-        Credit(
-            transfer_id=award.transfer_id,
-            user_id=award.user_id,
-            amount=award.amount,
-            currency=award.currency,
-            kind="bonus",
-            reference=award.award_id,
-            into=award.kind,
-        ),
-    )
+async def credit_bonus(event: CloudEvent[marketing.BonusAwarded], tx: Tx, context: Context) -> None:
+    await bonuses.credit(event.data, tx, context)
 
 
 @wallet.hears(marketing.BONUS_EXPIRED)
-async def expire_bonus(event: CloudEvent[marketing.BonusExpired], _: Tx, context: Context) -> None:
-    bonus = event.data
-    await apply_heard(
-        context,
-        Deduct(
-            transfer_id=bonus.transfer_id,
-            user_id=bonus.user_id,
-            amount=bonus.amount,
-            currency=bonus.currency,
-            kind="bonus_expiry",
-            reference=bonus.award_id,
-        ),
-    )
+async def expire_bonus(event: CloudEvent[marketing.BonusExpired], tx: Tx, context: Context) -> None:
+    await bonuses.expire(event.data, tx, context)
+
+
+@wallet.hears(marketing.BONUS_CONVERTED)
+async def convert_bonus(
+    event: CloudEvent[marketing.BonusConverted], tx: Tx, context: Context
+) -> None:
+    await bonuses.convert(event.data, tx, context)
 
 
 @wallet.hears(casino.CASINO_PAYOUT_COMPLETE)
