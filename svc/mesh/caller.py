@@ -7,7 +7,7 @@ callee and the broker who asks.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -85,11 +85,13 @@ class Caller:
 
     def call(
         self, call: Call[RequestT, ReplyT], request: RequestT, wait_s: float, context: "Context"
-    ) -> Coroutine[Any, Any, ReplyT]:
+    ) -> Awaitable[ReplyT]:
         """Ask and return the decoded answer; see Context.call for what it raises."""
         edge = self.edges.get(call.subject) or self.edge(call)
         if edge.policy is not None:
             return edge.policy.call(edge, call, request, wait_s, context)
+        if edge.lane is not None and not (edge.callee.failures or edge.breaker.failures):
+            return edge.lane.ask(request, wait_s, context)  # the usual case of what is hot
         return self.carry(edge, call, request, wait_s, context)
 
     async def carry(

@@ -93,6 +93,7 @@ class Lane:
         self.flying: list[list[Waiting]] = []
         self.pausing: list[Waiting] = []
         self.leaving = False
+        self.share = SHARE_MIN
 
     def ask(self, request: Any, wait_s: float, context: "Context") -> "asyncio.Future[Any]":
         """Send one call, alone or in company; the future brings its decoded reply.
@@ -105,14 +106,17 @@ class Lane:
             self._fail(waiting, Overloaded(f"too many calls of {self.call.subject} wait already"))
             return future
         self.queue.append(waiting)
-        if not self.leaving and len(self.flying) < IN_FLIGHT_MAX:
-            self._leave_soon()
+        if len(self.flying) < IN_FLIGHT_MAX:
+            if len(self.queue) >= self.share:
+                self._leave()
+            elif not self.leaving:
+                self._leave_soon()
         return future
 
     def _leave_soon(self) -> None:
         """Send at the end of this turn what is asked in it."""
         self.leaving = True
-        self.caller.loop.call_soon(self._leave)
+        self.caller.loop.call_soon(self._turn_ends)
         self.caller.watch()
 
     def overdue(self, now: float) -> bool:
@@ -129,11 +133,15 @@ class Lane:
             self.queue = deque(one for one in self.queue if not one.future.done())
         return bool(self.queue or self.flying or self.pausing)
 
-    def _leave(self) -> None:
+    def _turn_ends(self) -> None:
         self.leaving = False
+        self._leave()
+
+    def _leave(self) -> None:
         while len(self.flying) < IN_FLIGHT_MAX and self.queue:
             queue = self.queue
-            taken = [queue.popleft() for _ in range(min(len(queue), self._share()))]
+            self.share = self._share()
+            taken = [queue.popleft() for _ in range(min(len(queue), self.share))]
             batch = [waiting for waiting in taken if not waiting.future.done()]
             if batch:
                 self._send(batch, self.call.subject)
@@ -198,14 +206,15 @@ class Lane:
         self._hand_out(batch, answers)
 
     def _hand_out(self, batch: list[Waiting], answers: list[Answered[Any]]) -> None:
-        edge, observe, unavailable = self.edge, self.tally.observe, 0
+        edge, unavailable = self.edge, 0
+        took_s: list[float] = []
         edge.callee.answered = now = time.perf_counter()
         for waiting, answered in zip(batch, answers, strict=True):
             future = waiting.future
             if future.done():
                 continue
             if answered.reply is not None:
-                observe("ok", now - waiting.began)
+                took_s.append(now - waiting.began)
                 future.set_result(answered.reply)
             elif answered.problem is not None:
                 failure = from_document(answered.problem, self.call.refuses)
@@ -214,6 +223,8 @@ class Lane:
             else:
                 late = f"{self.call.subject} came too late to be served"
                 self._fail(waiting, TimedOut(late))
+        if took_s:
+            self.tally.observe_all("ok", took_s)
         if unavailable == len(batch):
             edge.breaker.failed(batch[0].began, now)
         elif edge.callee.failures or edge.breaker.failures:

@@ -209,13 +209,16 @@ class Endpoint:
             await self._serve_batch(message, sender.caller, task)
             return
         answer = await self._answer(message.data, sender, task)
-        if answer is LATE or not message.reply:
+        if answer is LATE:
             return
+        body, headers = b"", None
         if isinstance(answer, Exception):
             body, headers = error_reply(answer)
-            self.runtime.connection.send(message.reply, body, "", headers)
         else:
-            self.runtime.connection.send(message.reply, encode(answer))
+            self.count("ok", sender.caller)
+            body = encode(answer)
+        if message.reply:
+            self.runtime.connection.send(message.reply, body, "", headers)
 
     async def _serve_batch(self, message: Message, caller: str, task: "asyncio.Task[Any]") -> None:
         """Serve calls that travelled together; each has an answer of its own.
@@ -250,7 +253,10 @@ class Endpoint:
             waits.cancel()
             for other in others:
                 other.cancel()
-        self.runtime.connection.send(message.reply, encode([on_wire(answer) for answer in answers]))
+        told = [on_wire(answer) for answer in answers]
+        if good := sum([len(one) == 1 for one in told]):  # a reply, and no problem
+            self.count("ok", caller, good)
+        self.runtime.connection.send(message.reply, encode(told))
 
     async def _answer_one(self, one: Sent[Any], caller: str, task: "asyncio.Task[Any]") -> Any:
         if type(one.request) is Invalid:
@@ -259,7 +265,7 @@ class Endpoint:
         return await self._answer(one.request, sender, task)
 
     async def _answer(self, request: Any, sender: Sender, task: "asyncio.Task[Any]") -> Any:
-        """Return the reply of one call, its failure, or LATE.
+        """Return the reply of one call, its failure (which is counted), or LATE.
 
         The request may still be encoded; `task` is the one that runs this, which is known where
         workers begin: to ask for it each time is a system call.
@@ -297,7 +303,6 @@ class Endpoint:
         finally:
             self.overdue.discard(task)
             del self.running[task]
-        self.count("ok", caller)
         return reply
 
     def _explained(self, failure: Exception, context: Context) -> Exception:

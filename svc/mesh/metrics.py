@@ -5,7 +5,7 @@ library's own counters lock and look up at each step, which costs as much as a s
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -56,6 +56,14 @@ class Tally:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         self.buckets[bisect_left(SECONDS, seconds)] += 1
         self.seconds += seconds
+
+    def observe_all(self, outcome: str, seconds: Sequence[float]) -> None:
+        """Count an outcome that came many times at once, and their times."""
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + len(seconds)
+        buckets = self.buckets
+        for one in seconds:
+            buckets[bisect_left(SECONDS, one)] += 1
+        self.seconds += sum(seconds)
 
     def calls(self) -> int:
         """Return how many calls ended, without those that were not sent because of a breaker."""

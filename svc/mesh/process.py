@@ -195,6 +195,13 @@ YOUNG_MAX = 20_000
 """New objects before garbage is looked for: a batch makes thousands that all go by themselves."""
 
 
+def settle() -> None:
+    """Let collections of garbage look no more at what the start made: it stays for good."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_MAX)
+
+
 async def serve(services: list[Service], settings: Settings) -> dict[str, int] | None:
     """Run services until SIGTERM or SIGINT, then drain.
 
@@ -221,10 +228,7 @@ async def serve(services: list[Service], settings: Settings) -> dict[str, int] |
         await process.stop()
         return None
     starting.result()
-    # What the start made stays for good: no collection need look at it again.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_MAX)
+    settle()
     loop.add_signal_handler(signal.SIGUSR2, begin_anew)
     await asyncio.wait([told, *process.tasks], return_when=asyncio.FIRST_COMPLETED)
     crashed = not ended.is_set()

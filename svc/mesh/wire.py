@@ -31,6 +31,7 @@ REPLY_TOKENS = (7, 8)
 SUBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{0,128}")
 is_subject_id = SUBJECT_ID.fullmatch
+is_safe_id = SAFE_ID.fullmatch
 
 encode = msgspec.json.Encoder().encode
 
@@ -90,7 +91,7 @@ def on_wire(answer: Any) -> tuple[Any, ...]:
 
 def safe(given: str) -> str:
     """Return an id as it was given, or nothing when it is not one to pass on."""
-    return given if SAFE_ID.fullmatch(given) else ""
+    return given if given and is_safe_id(given) else ""
 
 
 def pack_context(deadline: float, correlation_id: str, traceparent: str) -> str:

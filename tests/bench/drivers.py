@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from proto.betmesh.wallet.v1 import wallet_pb2, wallet_pb2_grpc
 from svc.mesh.contract import Contract
 from svc.mesh.errors import TimedOut
+from svc.mesh.process import settle
 from svc.mesh.runtime import Runtime
 from svc.mesh.service import Service
 from svc.mesh.settings import Settings
@@ -79,6 +80,7 @@ class Mesh:
 
     async def open(self) -> None:
         await self.runtime.start()
+        settle()  # as every process of services does
 
     async def ask(self, wanted: Wanted) -> Receipt:
         call = DEDUCT_BALANCE if wanted.deduct else CREDIT_BALANCE
@@ -239,6 +241,7 @@ class MeshEcho:
 
     async def open(self) -> None:
         await self.runtime.start()
+        settle()  # as every process of services does
 
     async def ask(self, wanted: Wanted) -> None:
         body = echo.Ask(

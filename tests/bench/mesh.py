@@ -9,8 +9,8 @@ import asyncio
 import dataclasses
 import random
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -90,6 +90,7 @@ class Bench:
         self.rows: list[Row] = []
         self.measured: list[dict[str, float]] = []
         self.absent: dict[str, str] = {}
+        self.callees: dict[tuple[str, ...], Child] = {}
 
     def chosen(self, names: Sequence[str], section: str = "") -> list[str]:
         """Return which of these names are to be measured."""
@@ -117,7 +118,7 @@ class Bench:
             for name in names:
                 self.say(f"starting {name}")
                 try:
-                    running[name] = await stack.enter_async_context(self.contender(name))
+                    running[name] = await self.contender(name, stack)
                 except moleculer.AbsentError as why:
                     self.absent[name] = str(why)
             for number in range(1, self.size.rounds + 1):
@@ -157,23 +158,24 @@ class Bench:
             )
             self.measured.append(found)
 
-    @asynccontextmanager
-    async def contender(self, name: str) -> AsyncGenerator[tuple[Child, Loader]]:
-        """Run both sides of one contender."""
+    async def contender(self, name: str, stack: AsyncExitStack) -> tuple[Child, Loader]:
+        """Run both sides of one contender until the stack ends.
+
+        Contenders with the same callee share it: two instances would share the calls of both, and
+        the CPU of one be read.
+        """
         found = CONTENDERS[name]
         if not found.server:
             options = [found.driver] if found.driver else []
-            async with moleculer.both_sides(self.stage, *options) as sides:
-                yield sides
-            return
+            return await stack.enter_async_context(moleculer.both_sides(self.stage, *options))
         address = f"{HOST}:{free_ports()['GATEWAY_GRPC_PORT']}"
-        async with (
-            self.stage.peer(
-                *(found.server if len(found.server) > 1 else (*found.server, address))
-            ) as child,
-            self.stage.generator(found.driver, address) as loader,
-        ):
-            yield child, loader
+        child = self.callees.get(found.server)
+        if child is None:
+            options = found.server if len(found.server) > 1 else (*found.server, address)
+            child = await stack.enter_async_context(self.stage.peer(*options))
+            self.callees[found.server] = child
+        loader = await stack.enter_async_context(self.stage.generator(found.driver, address))
+        return child, loader
 
     async def echo(
         self, name: str, number: int, in_flight: int, child: Child, loader: Loader

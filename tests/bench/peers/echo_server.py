@@ -8,6 +8,7 @@ import uvloop
 from nats.aio.msg import Msg
 from nats.micro.request import Request
 
+from svc.mesh.process import settle
 from svc.mesh.runtime import Runtime
 from svc.mesh.settings import Settings
 from tests.bench import echo
@@ -49,6 +50,7 @@ async def mesh() -> None:
     """Answer the declared call."""
     runtime = Runtime(echo.answering(), Settings())
     await runtime.start()
+    settle()  # as every process of services does
     await until_told()
     await runtime.stop()
 
