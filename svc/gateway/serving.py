@@ -127,10 +127,9 @@ def require_json(asked: Asked) -> None:
 
 async def read_body(asked: Asked, limit: int) -> bytes:
     """Return the body; raises PayloadTooLarge before more than `limit` bytes are read."""
-    refusal = PayloadTooLarge(f"the body may have {limit} bytes at most", limit=limit)
     announced = asked.headers.get("content-length", "0")
     if not announced.isdigit() or int(announced) > limit:
-        raise refusal
+        raise too_large(limit)
     chunks: list[bytes] = []
     size = 0
     try:
@@ -143,12 +142,17 @@ async def read_body(asked: Asked, limit: int) -> bytes:
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > limit:
-                    raise refusal
+                    raise too_large(limit)
                 chunks.append(chunk)
                 more = message.get("more_body", False)
     except TimeoutError as failure:
         raise RequestTimeout("the body did not come in time") from failure
     return b"".join(chunks)
+
+
+def too_large(limit: int) -> PayloadTooLarge:
+    """Return the refusal of a body that has more bytes than this."""
+    return PayloadTooLarge(f"the body may have {limit} bytes at most", limit=limit)
 
 
 def address_of(asked: Asked) -> str:

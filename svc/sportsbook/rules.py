@@ -33,6 +33,8 @@ Key = tuple[str, int, str, str]
 PREMATCH_PRODUCERS = frozenset({3})
 OVER: frozenset[EventStatus] = frozenset({"ended", "closed", "cancelled", "abandoned"})
 SHOWN_PLACES = Decimal("0.000001")
+HUNDREDTH = 10_000
+"""So many millionths."""
 EXACT = Context(prec=200, rounding=ROUND_DOWN)
 """Twenty legs of six digits make 120: the usual 28 would lose some, or refuse to write them."""
 
@@ -247,8 +249,9 @@ def bet_odds(exact: Fraction, stake: int) -> Decimal:
 
 
 def odds_of(millionths: int) -> Decimal:
-    """Return odds that are given in whole millionths."""
-    return EXACT.multiply(Decimal(millionths), SHOWN_PLACES)
+    """Return odds that are given in whole millionths, with two places if that is all they have."""
+    hundredths, more = divmod(millionths, HUNDREDTH)
+    return EXACT.scaleb(millionths, -6) if more else EXACT.scaleb(hundredths, -2)
 
 
 def check_exposure(profit: int, held: int, slip: PlaceBet, stake: int, limit: int) -> None:
