@@ -1,12 +1,14 @@
-"""Giving awards, using spin chances up and letting bonuses expire, inside a transaction."""
+"""Giving awards, using spin chances up and ending bonuses, inside a transaction."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from svc.marketing import rules, store
 from svc.marketing.contract import (
     BONUS_AWARDED,
+    BONUS_CONVERTED,
     BONUS_EXPIRED,
     BonusAwarded,
+    BonusConverted,
     BonusExpired,
     ConsumeSpin,
     NoSpinsLeft,
@@ -18,6 +20,8 @@ from svc.mesh.errors import NotFound
 
 EXPIRED_AT_ONCE_MAX = 500
 """Awards that one job ends; what is left is taken by the next, a minute later."""
+PLAYED_OUT_AFTER = timedelta(hours=1)
+"""A round that still runs may win bonus money; so long none does."""
 
 
 async def award(
@@ -28,11 +32,16 @@ async def award(
     *,
     amount: int,
     currency: str,
+    deposit: int = 0,
 ) -> None:
-    """Give a campaign's award to a locked player, once; excluded players get nothing."""
+    """Give a campaign's award to a locked player, once; excluded players get nothing.
+
+    The award keeps the terms of its campaign, which for a bonus on a deposit may count that too.
+    """
     now = context.now()
     if rules.is_excluded(player.excluded_until, now) or (not amount and not campaign.spins):
         return
+    terms = campaign.wagering
     given = Award(
         award_id=context.new_id(),
         user_id=player.user_id,
@@ -45,11 +54,16 @@ async def award(
         transfer_id=context.new_id(),
         awarded_at=now,
         expires_at=now + campaign.valid_for,
+        product=terms and terms.product,
+        odds_min=terms and terms.odds_min,
+        wagering_required=rules.wagering_required(terms, amount, deposit) if terms else 0,
+        max_conversion=terms and rules.max_conversion(terms, amount),
     )
     if not await store.insert_award(tx, given):
         return
     if campaign.spins:
         await store.grant_spins(tx, given, campaign.game_id, campaign.bet_size)
+    after = await store.follow(tx, given.user_id, given.transfer_id) if amount else None
     await tx.publish(
         BONUS_AWARDED,
         BonusAwarded(
@@ -62,6 +76,7 @@ async def award(
             spins=given.spins,
             transfer_id=given.transfer_id,
             expires_at=given.expires_at,
+            after=after,
         ),
         subject=given.user_id,
     )
@@ -102,27 +117,44 @@ async def consume_spin(tx: Tx, request: ConsumeSpin, now: datetime) -> UsedSpin:
 async def forfeit(tx: Tx, player: Player, before: datetime, context: Context) -> None:
     """End all money awards of a locked player that were given before a withdrawal.
 
+    What was wagered as required is cash by then, or becomes it before the wallet comes to this.
+
     With the bonus its winnings go, which are bonus money too; cash never does. The wallet takes
     what is there, so more is named than may be left: what is still on its way is included.
     """
     given = await store.lock_money_awards(tx, player.user_id, before)
     left = max(player.bonus_balance or 0, sum(each.amount for each in given))
     for position, each in enumerate(given):
+        first = left - sum(other.amount for other in given[1:])
+        amount = each.amount if position else first
         await store.close_award(tx, each.award_id, "forfeited", context.now())
-        await tx.publish(
-            BONUS_EXPIRED,
-            BonusExpired(
-                award_id=each.award_id,
-                user_id=each.user_id,
-                amount=left - sum(other.amount for other in given[1:])
-                if position == 0
-                else each.amount,
-                currency=each.currency,
-                transfer_id=context.new_id(),
-                forfeited=True,
-            ),
-            subject=each.user_id,
-        )
+        await _take_back(tx, each, amount, context, forfeited=True)
+
+
+async def convert(tx: Tx, award_id: str, context: Context) -> None:
+    """Complete an award of a locked player that was wagered as required: it becomes cash.
+
+    The wallet knows how much is left; what other bonuses of the player gave stays theirs.
+    """
+    given = await store.lock_award(tx, award_id)
+    if given is None or given.max_conversion is None:
+        return
+    await store.close_award(tx, award_id, "completed", context.now())
+    transfer_id = context.new_id()
+    await tx.publish(
+        BONUS_CONVERTED,
+        BonusConverted(
+            award_id=award_id,
+            user_id=given.user_id,
+            amount=given.max_conversion,
+            kept=await store.other_bonuses(tx, given),
+            currency=given.currency,
+            transfer_id=transfer_id,
+            expiry_transfer_id=context.new_id(),
+            after=await store.follow(tx, given.user_id, transfer_id),
+        ),
+        subject=given.user_id,
+    )
 
 
 async def expire(tx: Tx, context: Context) -> None:
@@ -131,23 +163,37 @@ async def expire(tx: Tx, context: Context) -> None:
     A bonus of which nothing is left was played out: it is completed, not expired.
     """
     now = context.now()
-    for given in await store.lock_expired(tx, now, EXPIRED_AT_ONCE_MAX):
-        if given.kind == "free_spins":
-            await store.close_award(tx, given.award_id, "expired", now)
+    # Players first, in the order of their ids, as everybody locks them: then their awards.
+    for user_id, award_id in sorted(await store.expired(tx, now, EXPIRED_AT_ONCE_MAX)):
+        player = await store.lock_player(tx, user_id)
+        given = await store.lock_award(tx, award_id)
+        if given is None:
             continue
-        player = await store.find_player(tx, given.user_id)
+        if given.kind == "free_spins":
+            await store.close_award(tx, award_id, "expired", now)
+            continue
         newer = await store.newer_bonuses(tx, given)
-        left = rules.left_of_bonus(given.amount, newer, player and player.bonus_balance)
-        await store.close_award(tx, given.award_id, "expired" if left else "completed", now)
+        left = rules.left_of_bonus(given.amount, newer, player.bonus_balance)
+        await store.close_award(tx, award_id, "expired" if left else "completed", now)
         if left:
-            await tx.publish(
-                BONUS_EXPIRED,
-                BonusExpired(
-                    award_id=given.award_id,
-                    user_id=given.user_id,
-                    amount=left,
-                    currency=given.currency,
-                    transfer_id=context.new_id(),
-                ),
-                subject=given.user_id,
-            )
+            await _take_back(tx, given, left, context)
+    await store.complete_played_out(tx, now, now - PLAYED_OUT_AFTER)
+
+
+async def _take_back(
+    tx: Tx, given: Award, amount: int, context: Context, *, forfeited: bool = False
+) -> None:
+    transfer_id = context.new_id()
+    await tx.publish(
+        BONUS_EXPIRED,
+        BonusExpired(
+            award_id=given.award_id,
+            user_id=given.user_id,
+            amount=amount,
+            currency=given.currency,
+            transfer_id=transfer_id,
+            forfeited=forfeited,
+            after=await store.follow(tx, given.user_id, transfer_id),
+        ),
+        subject=given.user_id,
+    )

@@ -1,13 +1,41 @@
-"""The rules of campaigns and loyalty: who gets what, in minor units and whole points."""
+"""The rules of campaigns, wagering and loyalty: who gets what, in minor units and whole points."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
+from fractions import Fraction
+from math import floor
 from typing import Literal
 
-from svc.marketing.contract import BonusKind
+from svc.marketing.contract import BonusKind, Product
 
-Product = Literal["sportsbook", "casino"]
+MULTIPLIER_MAX = 10
+"""How often a bonus may have to be wagered at most (UKGC LCCP 5.1.1, since 19 January 2026)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wagering:
+    """What must be staked before a bonus is cash: on one product (UKGC LCCP 5.1.1: never mixed).
+
+    `multiplier` times the bonus, or the bonus and its deposit; bets below `odds_min` (decimal) do
+    not count. At most `cap` times the bonus becomes cash.
+    """
+
+    product: Product
+    multiplier: int
+    base: Literal["bonus", "deposit_and_bonus"] = "bonus"
+    odds_min: Decimal | None = None
+    cap: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Open:
+    """An award that stakes count for; so much is still missing, in minor units."""
+
+    award_id: str
+    odds_min: Decimal | None
+    missing: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +50,7 @@ class Campaign:
     game_id: str = ""
     bet_size: int = 0
     valid_for: timedelta = timedelta(days=30)
+    wagering: Wagering | None = None
 
 
 WELCOME_SPINS = Campaign(
@@ -32,10 +61,32 @@ WELCOME_SPINS = Campaign(
     bet_size=20,
     valid_for=timedelta(days=7),
 )
-WELCOME_BONUS = Campaign(campaign="welcome-bonus", kind="bonus", amount=1_000)
-DEPOSIT_BONUS = Campaign(campaign="first-deposit", kind="bonus", amount=10_000, percent=100)
+WELCOME_BONUS = Campaign(
+    campaign="welcome-bonus",
+    kind="bonus",
+    amount=1_000,
+    wagering=Wagering(product="casino", multiplier=10, cap=5),
+)
+DEPOSIT_BONUS = Campaign(
+    campaign="first-deposit",
+    kind="bonus",
+    amount=10_000,
+    percent=100,
+    wagering=Wagering(
+        product="sportsbook",
+        multiplier=4,
+        base="deposit_and_bonus",
+        odds_min=Decimal("1.50"),
+        cap=5,
+    ),
+)
 CAMPAIGNS = (WELCOME_SPINS, WELCOME_BONUS, DEPOSIT_BONUS)
 """All campaigns that run; each awards a player once."""
+
+
+GAME_WEIGHTS: dict[str, Fraction] = {"slots": Fraction(1), "dice": Fraction("0.50")}
+"""The part of a round's stake that counts; of other games nothing does. Where the player can lose
+little by a stake, less of it counts."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +111,46 @@ RATES: dict[Product, Decimal] = {"sportsbook": Decimal("0.01"), "casino": Decima
 def deposit_bonus(deposit: int) -> int:
     """Return the bonus on a first deposit in minor units: 100 %, at most 100.00."""
     return min(deposit * DEPOSIT_BONUS.percent // 100, DEPOSIT_BONUS.amount)
+
+
+def rewarded(deposit: int) -> int:
+    """Return the part of a first deposit that earns a bonus; only that has to be wagered too."""
+    return min(deposit, DEPOSIT_BONUS.amount * 100 // DEPOSIT_BONUS.percent)
+
+
+def wagering_required(terms: Wagering, bonus: int, deposit: int = 0) -> int:
+    """Return what must be wagered for a bonus, in minor units: (500 + 75) * 4 = 2,300."""
+    base = bonus + deposit if terms.base == "deposit_and_bonus" else bonus
+    return base * terms.multiplier
+
+
+def max_conversion(terms: Wagering, bonus: int) -> int:
+    """Return how much of bonus and winnings becomes cash at most, in minor units."""
+    return bonus * terms.cap
+
+
+def counted(stake: int, weight: Fraction) -> int:
+    """Return how much of a stake counts, in minor units, rounded once and down.
+
+    1.00 counts as 0.50 in a game of 50 %, and as 0.05 in one of 5 %.
+    """
+    return floor(stake * weight)
+
+
+def spread(amount: int, odds: Decimal | None, found: Sequence[Open]) -> list[tuple[Open, int]]:
+    """Return which awards an amount counts for, in their order, each up to what it misses.
+
+    A bet counts where its odds are the award's minimum at least; what nobody needs is cut.
+    """
+    parts: list[tuple[Open, int]] = []
+    for award in found:
+        if odds is not None and award.odds_min is not None and odds < award.odds_min:
+            continue
+        part = min(amount, award.missing)
+        if part > 0:
+            parts.append((award, part))
+            amount -= part
+    return parts
 
 
 def earned(product: Product, stake: int, tier: str) -> int:

@@ -1,8 +1,11 @@
 """marketing, as the mesh runs it: what it hears and calls, then one handler for each."""
 
+from decimal import Decimal
+from fractions import Fraction
+
 from svc.casino import contract as casino
 from svc.identity import contract as identity
-from svc.marketing import awards, loyalty as points, loyalty_store, rules, store
+from svc.marketing import awards, loyalty as points, loyalty_store, rules, store, wagering
 from svc.marketing.contract import (
     BONUSES,
     CAMPAIGNS,
@@ -45,11 +48,15 @@ marketing = Service(
         Hear(identity.PROFILE_UPDATED, "keep language and consent"),
         Hear(identity.SELF_EXCLUDED, "award nothing more"),
         Hear(sportsbook.BET_PLACED, "note the pending loyalty points"),
-        Hear(sportsbook.BET_SETTLED, "give the loyalty points of the stake"),
-        Hear(sportsbook.BET_CANCELLED, "take loyalty points back"),
+        Hear(
+            sportsbook.BET_SETTLED, "give the loyalty points of the stake, and count it as wagered"
+        ),
+        Hear(sportsbook.BET_CANCELLED, "take loyalty points back, and what was wagered"),
+        Hear(sportsbook.BET_ROLLED_BACK, "count the stake as wagered no more"),
+        Hear(sportsbook.BET_CASHED_OUT, "never count the stake as wagered"),
         Hear(payment.PAYMENT_SUCCESS, "award the bonus on the first deposit"),
-        Hear(payment.WITHDRAWAL_REQUESTED, "let bonuses that are not played out be forfeited"),
-        Hear(casino.CASINO_PAYOUT_COMPLETE, "give the loyalty points of the stake"),
+        Hear(payment.WITHDRAWAL_REQUESTED, "let bonuses that are not wagered be forfeited"),
+        Hear(casino.CASINO_PAYOUT_COMPLETE, "give the loyalty points, and count as wagered"),
         Hear(wallet.BALANCE_CHANGED, "see when a bonus is credited and played out"),
         Hear(scheduler.JOB_DUE, "let bonuses expire", only=_is_ours),
     ),
@@ -83,6 +90,9 @@ async def bonuses(request: OfPlayer, context: Context) -> Bonuses:
                 status=award.status,
                 awarded_at=award.awarded_at,
                 expires_at=award.expires_at,
+                product=award.product,
+                wagering_required=award.wagering_required,
+                wagered=award.wagered,
             )
             for award in found
         ]
@@ -190,11 +200,18 @@ async def note_stake(event: CloudEvent[sportsbook.BetPlaced], tx: Tx, _context: 
 
 
 @marketing.hears(sportsbook.BET_SETTLED)
-async def settle_stake(event: CloudEvent[sportsbook.BetSettled], tx: Tx, _context: Context) -> None:
-    """Give the points of a settled stake; a void one earns nothing."""
+async def settle_stake(event: CloudEvent[sportsbook.BetSettled], tx: Tx, context: Context) -> None:
+    """Give the points of a settled stake, and count it as wagered; a void one earns nothing."""
     bet = event.data
     stake = 0 if bet.result == "void" else bet.stake
     await points.decide(tx, "sportsbook", bet.bet_id, bet.user_id, stake=stake, at=event.time)
+    if bet.result in ("void", "cashed_out"):
+        await wagering.take_back(tx, "sportsbook", bet.bet_id, bet.user_id, at=event.time)
+    elif not bet.free:  # a free bet's stake is the house's
+        await wagering.settle(
+            tx, "sportsbook", bet.bet_id, bet.user_id, amount=bet.stake, at=event.time,
+            context=context, odds=Decimal(bet.odds),
+        )  # fmt: skip
 
 
 @marketing.hears(sportsbook.BET_CANCELLED)
@@ -204,6 +221,29 @@ async def cancel_stake(
     """Take the points of a voided bet back, those that it had earned already included."""
     bet = event.data
     await points.decide(tx, "sportsbook", bet.bet_id, bet.user_id, stake=0, at=event.time)
+    await wagering.take_back(tx, "sportsbook", bet.bet_id, bet.user_id, at=event.time)
+
+
+@marketing.hears(sportsbook.BET_ROLLED_BACK)
+async def reopen_stake(
+    event: CloudEvent[sportsbook.BetRolledBack], tx: Tx, _context: Context
+) -> None:
+    """Count the stake no more as wagered: its bet is open again, or settled anew at once."""
+    bet = event.data
+    await store.lock_player(tx, bet.user_id)
+    await wagering.take_back(tx, "sportsbook", bet.bet_id, bet.user_id, at=event.time)
+
+
+@marketing.hears(sportsbook.BET_CASHED_OUT)
+async def buy_back_stake(
+    event: CloudEvent[sportsbook.BetCashedOut], tx: Tx, _context: Context
+) -> None:
+    """Never count the stake of a bet that was bought back, were it a part of it."""
+    bet = event.data
+    await store.lock_player(tx, bet.user_id)
+    await wagering.take_back(
+        tx, "sportsbook", bet.bet_id, bet.user_id, at=event.time, bought_back=True
+    )
 
 
 @marketing.hears(payment.PAYMENT_SUCCESS)
@@ -219,8 +259,9 @@ async def award_deposit_bonus(
         return  # the withdrawal that came after the deposit was heard first: nothing is left to win
     amount = rules.deposit_bonus(deposit.amount)
     await awards.award(
-        tx, player, rules.DEPOSIT_BONUS, context, amount=amount, currency=deposit.currency
-    )
+        tx, player, rules.DEPOSIT_BONUS, context, amount=amount, currency=deposit.currency,
+        deposit=rules.rewarded(deposit.amount),
+    )  # fmt: skip
 
 
 @marketing.hears(payment.WITHDRAWAL_REQUESTED)
@@ -235,31 +276,34 @@ async def forfeit_bonuses(
 
 @marketing.hears(casino.CASINO_PAYOUT_COMPLETE)
 async def settle_round(
-    event: CloudEvent[casino.CasinoPayoutComplete], tx: Tx, _context: Context
+    event: CloudEvent[casino.CasinoPayoutComplete], tx: Tx, context: Context
 ) -> None:
-    """Give the points of a round's stake, won or lost."""
+    """Give the points of a round's stake, won or lost, and count it as its game is weighted."""
     played = event.data
     await points.decide(
         tx, "casino", played.round_id, played.user_id, stake=played.stake, at=event.time
     )
+    weight = rules.GAME_WEIGHTS.get(played.game_id, Fraction(0))
+    await wagering.settle(
+        tx, "casino", played.round_id, played.user_id, amount=rules.counted(played.stake, weight),
+        at=event.time, context=context,
+    )  # fmt: skip
 
 
 @marketing.hears(wallet.BALANCE_CHANGED)
 async def follow_balance(
     event: CloudEvent[wallet.BalanceChanged], tx: Tx, _context: Context
 ) -> None:
-    """See when a bonus is credited, and end it as completed when the bonus money is played out."""
+    """See when a bonus is credited, and how much bonus money there is."""
     change = event.data
     await store.lock_player(tx, change.user_id)
     await store.mark_credited(tx, change.transfer_id, event.time)
-    newest = await store.set_bonus_balance(tx, change.user_id, change.bonus, event.time)
-    if newest and change.bonus == 0:
-        await store.complete_played_out(tx, change.user_id, event.time)
+    await store.set_bonus_balance(tx, change.user_id, change.bonus, event.time)
 
 
 @marketing.hears(scheduler.JOB_DUE)
 async def run_job(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context) -> None:
-    """Let bonuses expire whose time is over."""
+    """End bonuses whose time is over, or of which nothing has been left for a while."""
     if event.data.name == EXPIRE_BONUSES:
         await awards.expire(tx, context)
 

@@ -1,13 +1,19 @@
 """All SQL of marketing's players, awards and spin chances; loyalty has its own file."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import cast
 
 from asyncpg import Record
 from msgspec import Struct
 
-from svc.marketing.contract import BonusKind, BonusStatus, Campaign
+from svc.marketing.contract import BonusKind, BonusStatus, Campaign, Product
 from svc.mesh.database import Tx
+
+AWARD = (
+    "award_id, user_id, campaign, kind, amount, currency, spins, status, transfer_id, awarded_at,"
+    " expires_at, product, odds_min, wagering_required, wagered, max_conversion"
+)
 
 
 class Player(Struct, frozen=True, kw_only=True):
@@ -23,7 +29,10 @@ class Player(Struct, frozen=True, kw_only=True):
 
 
 class Award(Struct, frozen=True, kw_only=True):
-    """One award; `transfer_id` is the wallet's key of its credit."""
+    """One award; `transfer_id` is the wallet's key of its credit.
+
+    Without a product nothing is to be wagered, and it never becomes cash.
+    """
 
     award_id: str
     user_id: str
@@ -36,6 +45,11 @@ class Award(Struct, frozen=True, kw_only=True):
     transfer_id: str
     awarded_at: datetime
     expires_at: datetime | None
+    product: Product | None = None
+    odds_min: Decimal | None = None
+    wagering_required: int = 0
+    wagered: int = 0
+    max_conversion: int | None = None
 
 
 class UsedSpin(Struct, frozen=True, kw_only=True):
@@ -102,23 +116,23 @@ async def set_excluded(tx: Tx, user_id: str, until: datetime) -> None:
     )
 
 
-async def set_bonus_balance(tx: Tx, user_id: str, balance: int, at: datetime) -> bool:
-    """Keep the wallet's word on the bonus balance; False when a newer one is known."""
-    done = await tx.execute(
+async def set_bonus_balance(tx: Tx, user_id: str, balance: int, at: datetime) -> None:
+    """Keep the wallet's word on the bonus balance, unless a newer one is known."""
+    await tx.execute(
         "UPDATE players SET bonus_balance = $2, balance_at = $3"
         " WHERE user_id = $1 AND (balance_at IS NULL OR balance_at <= $3)",
         user_id,
         balance,
         at,
     )
-    return done == "UPDATE 1"
 
 
 async def insert_award(tx: Tx, award: Award) -> bool:
     """Record an award; False when the campaign has awarded this player before."""
     done = await tx.execute(
         "INSERT INTO awards (award_id, user_id, campaign, kind, amount, currency, spins,"
-        " transfer_id, awarded_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+        " transfer_id, awarded_at, expires_at, product, odds_min, wagering_required,"
+        " max_conversion) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
         " ON CONFLICT (campaign, user_id) DO NOTHING",
         award.award_id,
         award.user_id,
@@ -130,6 +144,10 @@ async def insert_award(tx: Tx, award: Award) -> bool:
         award.transfer_id,
         award.awarded_at,
         award.expires_at,
+        award.product,
+        award.odds_min,
+        award.wagering_required,
+        award.max_conversion,
     )
     return done == "INSERT 0 1"
 
@@ -137,31 +155,49 @@ async def insert_award(tx: Tx, award: Award) -> bool:
 async def awards_of(tx: Tx, user_id: str) -> list[Award]:
     """Return a player's awards, newest first."""
     rows = await tx.fetch(
-        "SELECT award_id, user_id, campaign, kind, amount, currency, spins, status, transfer_id,"
-        " awarded_at, expires_at FROM awards WHERE user_id = $1"
+        f"SELECT {AWARD} FROM awards WHERE user_id = $1"  # noqa: S608 -- the columns are above
         " ORDER BY awarded_at DESC, award_id DESC LIMIT 200",
         user_id,
     )
     return [_award(row) for row in rows]
 
 
-async def lock_expired(tx: Tx, now: datetime, limit: int) -> list[Award]:
-    """Return active awards whose time is over, oldest first, skipping those being worked on."""
+async def expired(tx: Tx, now: datetime, limit: int) -> list[tuple[str, str]]:
+    """Return users and ids of active awards whose time is over, those that ended first."""
     rows = await tx.fetch(
-        "SELECT award_id, user_id, campaign, kind, amount, currency, spins, status, transfer_id,"
-        " awarded_at, expires_at FROM awards WHERE status = 'active' AND expires_at <= $1"
-        " ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED",
+        "SELECT user_id, award_id FROM awards WHERE status = 'active' AND expires_at <= $1"
+        " ORDER BY expires_at LIMIT $2",
         now,
         limit,
     )
-    return [_award(row) for row in rows]
+    return [(str(row["user_id"]), str(row["award_id"])) for row in rows]
+
+
+async def lock_award(tx: Tx, award_id: str) -> Award | None:
+    """Return an award that is still active, or None; its player is locked before."""
+    row = await tx.fetchrow(
+        f"SELECT {AWARD} FROM awards WHERE award_id = $1 AND status = 'active' FOR UPDATE",  # noqa: S608 -- the columns are written above
+        award_id,
+    )
+    return _award(row) if row else None
+
+
+async def follow(tx: Tx, user_id: str, transfer_id: str) -> str | None:
+    """Make a transfer the last that a locked player's bonus money got; return the one before."""
+    before = await tx.fetchval(
+        "UPDATE players SET last_transfer_id = $2 FROM (SELECT last_transfer_id AS before"
+        " FROM players WHERE user_id = $1) AS was WHERE user_id = $1 RETURNING was.before",
+        user_id,
+        transfer_id,
+    )
+    return str(before) if before else None
 
 
 async def lock_money_awards(tx: Tx, user_id: str, before: datetime) -> list[Award]:
     """Return a player's active money awards that were given before an instant, oldest first."""
     rows = await tx.fetch(
-        "SELECT award_id, user_id, campaign, kind, amount, currency, spins, status, transfer_id,"
-        " awarded_at, expires_at FROM awards WHERE user_id = $1 AND status = 'active'"
+        f"SELECT {AWARD} FROM awards"  # noqa: S608 -- the columns are above
+        " WHERE user_id = $1 AND status = 'active'"
         " AND kind = 'bonus' AND awarded_at <= $2 ORDER BY awarded_at, award_id FOR UPDATE",
         user_id,
         before,
@@ -191,6 +227,11 @@ def _award(row: Record) -> Award:
         transfer_id=str(row["transfer_id"]),
         awarded_at=row["awarded_at"],
         expires_at=row["expires_at"],
+        product=row["product"],
+        odds_min=row["odds_min"],
+        wagering_required=row["wagering_required"],
+        wagered=row["wagered"],
+        max_conversion=row["max_conversion"],
     )
 
 
@@ -201,6 +242,16 @@ async def close_award(tx: Tx, award_id: str, status: BonusStatus, now: datetime)
         award_id,
         status,
         now,
+    )
+
+
+async def other_bonuses(tx: Tx, award: Award) -> int:
+    """Sum the other active money awards of an award's player, in minor units."""
+    return await tx.fetchval(
+        "SELECT coalesce(sum(amount), 0)::bigint FROM awards WHERE user_id = $1"
+        " AND status = 'active' AND kind <> 'free_spins' AND award_id <> $2",
+        award.user_id,
+        award.award_id,
     )
 
 
@@ -224,13 +275,19 @@ async def mark_credited(tx: Tx, transfer_id: str, at: datetime) -> None:
     )
 
 
-async def complete_played_out(tx: Tx, user_id: str, at: datetime) -> None:
-    """End the credited money awards of a player whose bonus balance is zero."""
+async def complete_played_out(tx: Tx, now: datetime, since: datetime) -> None:
+    """End the credited money awards of players who have had no bonus money since an instant.
+
+    Nor may a bet be open, whose stake could have been bonus money: what it wins is some again.
+    """
     await tx.execute(
-        "UPDATE awards SET status = 'completed', closed_at = $2 WHERE user_id = $1"
-        " AND status = 'active' AND kind <> 'free_spins' AND credited_at < $2",
-        user_id,
-        at,
+        "UPDATE awards SET status = 'completed', closed_at = $1 FROM players"
+        " WHERE players.user_id = awards.user_id AND status = 'active' AND kind <> 'free_spins'"
+        " AND bonus_balance = 0 AND balance_at <= $2 AND credited_at < balance_at"
+        " AND NOT EXISTS (SELECT FROM loyalty_stakes AS stake"
+        " WHERE stake.user_id = awards.user_id AND stake.decided_at IS NULL)",
+        now,
+        since,
     )
 
 

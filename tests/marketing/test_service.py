@@ -36,7 +36,7 @@ from tests.support.waiting import until
 
 @pytest.fixture(autouse=True)
 async def _running(services: Services) -> None:
-    await services("marketing")
+    await services("marketing", "wallet")
 
 
 async def registered(operator: Operator) -> str:
@@ -118,6 +118,11 @@ def balance(user_id: str, transfer_id: str, bonus: int) -> wallet.BalanceChanged
         available=0,
         reference="test",
     )
+
+
+async def credited(operator: Operator, transfer_id: str) -> None:
+    """Wait until the wallet has told of an award's credit: what is told later is newer."""
+    await operator.heard(wallet.BALANCE_CHANGED, lambda change: change.transfer_id == transfer_id)
 
 
 async def bonuses_of(operator: Operator, user_id: str) -> dict[str, Bonus]:
@@ -324,9 +329,7 @@ async def test_a_bonus_expires_with_what_is_left_of_it(
             BONUS_AWARDED, lambda a: a.user_id == user_id and a.campaign == "welcome-bonus"
         )
     ).data
-    await operator.publish(
-        wallet.BALANCE_CHANGED, balance(user_id, welcome.transfer_id, 1_000), subject=user_id
-    )
+    await credited(operator, welcome.transfer_id)
     await operator.publish(wallet.BALANCE_CHANGED, balance(user_id, new_id(), 400), subject=user_id)
     async with platform.database("marketing") as database:
 
@@ -351,8 +354,8 @@ async def test_a_bonus_expires_with_what_is_left_of_it(
     assert len(await operator.all_heard(BONUS_EXPIRED, lambda e: e.user_id == user_id)) == 1
 
 
-async def test_a_bonus_that_is_played_out_is_completed_but_not_before_it_was_credited(
-    operator: Operator,
+async def test_a_bonus_of_which_nothing_has_been_left_for_a_while_is_completed(
+    operator: Operator, platform: Platform
 ) -> None:
     user_id = await registered(operator)
     welcome = (
@@ -360,12 +363,26 @@ async def test_a_bonus_that_is_played_out_is_completed_but_not_before_it_was_cre
             BONUS_AWARDED, lambda a: a.user_id == user_id and a.campaign == "welcome-bonus"
         )
     ).data
-    # A cash deposit before the wallet heard of the bonus: its balance of 0 says nothing.
+    await credited(operator, welcome.transfer_id)
     await operator.publish(wallet.BALANCE_CHANGED, balance(user_id, new_id(), 0), subject=user_id)
-    await operator.publish(
-        wallet.BALANCE_CHANGED, balance(user_id, welcome.transfer_id, 1_000), subject=user_id
-    )
-    await operator.publish(wallet.BALANCE_CHANGED, balance(user_id, new_id(), 0), subject=user_id)
+    async with platform.database("marketing") as database:
+
+        async def followed() -> bool:
+            known = "SELECT balance_at > credited_at AND bonus_balance = 0 FROM players"
+            joined = " JOIN awards USING (user_id) WHERE award_id = $1"
+            return bool(await database.fetchval(known + joined, welcome.award_id))
+
+        await until(followed)
+        # As if it were yesterday: a round that still ran then has come to its end.
+        await database.execute(
+            "UPDATE awards SET credited_at = credited_at - interval '1 day' WHERE user_id = $1",
+            user_id,
+        )
+        await database.execute(
+            "UPDATE players SET balance_at = balance_at - interval '1 day' WHERE user_id = $1",
+            user_id,
+        )
+    await expire(operator)
 
     async def completed() -> bool:
         found = await bonuses_of(operator, user_id)
