@@ -57,6 +57,18 @@ async def test_each_call_of_a_batch_has_its_own_deadline(pair: Pair) -> None:
     assert min(left) > 1
 
 
+async def test_calls_of_a_batch_do_not_wait_for_one_another(pair: Pair) -> None:
+    context = pair.asking.context()
+    waiting = [context.call(MANY, Ask(text=f"w{n}", sleep_s=0.3)) for n in range(20)]
+    quick = [context.call(MANY, Ask(text=f"q{n}")) for n in range(20)]
+
+    answers = await asyncio.gather(*waiting[:10], *quick, *waiting[10:])  # a deadline of 1 s each
+
+    texts = [answer.text for answer in answers]
+    assert texts[:10] + texts[30:] == [f"w{n}" for n in range(20)]
+    assert texts[10:30] == [f"q{n}" for n in range(20)]
+
+
 async def test_a_bad_request_in_a_batch_is_refused_alone(pair: Pair) -> None:
     context = pair.asking.context()
     good = [context.call(MANY, Ask(text=str(n))) for n in range(5)]
