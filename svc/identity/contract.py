@@ -343,15 +343,15 @@ SET_LIMITS = Call(
     route=Route(method="PUT", path="/v1/users/me/limits", tag="identity", from_token=("user_id",)),
 )  # fmt: skip
 SELF_EXCLUDE = Call(
-    "rpc.identity.v1.self_exclude", SelfExclude, Profile, "Exclude oneself.", refuses=(NotFound,),
-    deadline_ms=5_000,
+    "rpc.identity.v1.self_exclude", SelfExclude, Profile, "Exclude oneself.",
+    refuses=(NotFound, Forbidden), deadline_ms=5_000,
     route=Route(
         method="POST", path="/v1/users/me/self-exclusion", tag="identity", from_token=("user_id",)
     ),
 )  # fmt: skip
 TAKE_TIME_OUT = Call(
-    "rpc.identity.v1.take_time_out", TakeTimeOut, Profile, "Pause for days.", refuses=(NotFound,),
-    deadline_ms=5_000,
+    "rpc.identity.v1.take_time_out", TakeTimeOut, Profile, "Pause for days.",
+    refuses=(NotFound, Forbidden), deadline_ms=5_000,
     route=Route(
         method="POST", path="/v1/users/me/time-out", tag="identity", from_token=("user_id",)
     ),

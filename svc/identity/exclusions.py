@@ -13,7 +13,7 @@ from svc.identity.contract import SELF_EXCLUDED, Profile, SelfExcludedData
 from svc.identity.contract_security import MONEY_SERVICES, ConfirmExclusion
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
-from svc.mesh.errors import Unavailable
+from svc.mesh.errors import Forbidden, Unavailable
 
 CONFIRMED_WITHIN_S = 3.5
 """How long an answer waits for confirmations; below the calls' deadline of five seconds."""
@@ -23,12 +23,14 @@ LOOKED_AT_EVERY_S = 0.02
 async def exclude(context: Context, user_id: str, until: datetime, *, time_out: bool) -> Profile:
     """Exclude a player until an instant, or longer where they are already, everywhere.
 
-    Raises NotFound, and Unavailable when a service has not confirmed yet: the exclusion is kept
-    then and reaches that service before anything else of the player's does; asking again waits for
-    the confirmation.
+    Raises NotFound, Forbidden for staff who never were players, and Unavailable when a service has
+    not confirmed yet: the exclusion is kept then and reaches that service before anything else of
+    the player's does; asking again waits for the confirmation.
     """
     async with context.transaction() as tx:
         user = await users.locked(tx, user_id)
+        if user.phone is None:  # without one nobody is a player, so no service could confirm it
+            raise Forbidden("only players can be excluded from play")
         longer = rules.longer_exclusion(user.excluded_until, until)
         if longer is not None:
             await store.exclude(tx, user_id, longer)

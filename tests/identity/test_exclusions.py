@@ -8,9 +8,10 @@ import pytest
 from svc.identity import contract as identity
 from svc.identity.contract import Authorize, SelfExclude
 from svc.identity.contract_security import ConfirmExclusion
-from svc.mesh.errors import Unavailable
+from svc.mesh.errors import Forbidden, Unavailable
 from tests.identity.people import profile_of, registered
 from tests.support.mesh import Operator, Services
+from tests.support.platform import Platform
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +55,17 @@ async def test_an_exclusion_that_nobody_confirms_is_kept_and_told_again_when_ask
     )
     latest = max(event.data.until for event in told)
     await operator.call(identity.CONFIRM_EXCLUSION, ConfirmExclusion(user_id=user_id, until=latest))
+
+
+async def test_staff_who_never_played_are_told_so_at_once(
+    operator: Operator, platform: Platform
+) -> None:
+    async with platform.database("identity") as database:
+        admin = await database.fetchval("SELECT user_id FROM users WHERE 'admin' = ANY (roles)")
+    with pytest.raises(Forbidden, match="only players"):
+        await operator.call(identity.SELF_EXCLUDE, SelfExclude(user_id=str(admin), months=6))
+    async with platform.database("identity") as database:
+        excluded = await database.fetchval(
+            "SELECT excluded_until FROM users WHERE user_id = $1", admin
+        )
+    assert excluded is None
