@@ -31,7 +31,7 @@ ACCEPTED = {
     "casino": "SELECT decided_at AS at FROM rounds WHERE user_id = $1 AND status = 'played'",
     "payment": "SELECT created_at AS at FROM deposits WHERE user_id = $1 AND refusal IS NULL",
     "wallet": "SELECT decided_at AS at FROM transfer WHERE user_id = $1 AND outcome = 'applied'"
-    " AND kind = 'casino_bet' AND reference = 'a caller from outside'",
+    " AND verb = 'deduct_balance' AND reference = 'a caller from outside'",
 }
 OPEN = {
     "sportsbook": "SELECT 1 FROM bet WHERE user_id = $1 AND status = 'pending'",
@@ -75,6 +75,7 @@ class Streams:
     async def _stake_from_outside(self) -> None:
         settings = self.world.settings
         key = (("authorization", f"Bearer {settings['GRPC_API_KEY']}"),)
+        taken: list[str] = []
         async with grpc.aio.insecure_channel(settings["GATEWAY_GRPC"]) as channel:
             wallet = cast("Any", wallet_pb2_grpc.WalletStub)(channel)
             while not self.stop:
@@ -87,7 +88,15 @@ class Streams:
                     await wallet.DeductBalance(stake, metadata=key)
                 except grpc.aio.AioRpcError as failure:
                     code, name = failure.code(), (failure.details() or "").partition(":")[0]
+                if code is not grpc.StatusCode.FAILED_PRECONDITION:
+                    taken.append(stake.transfer_id)
                 self.outside.append((sent_after, code, name))
+            # No product tells of these stakes: what stays of them is a difference to the ledger.
+            for transfer_id in taken:
+                undo = wallet_pb2.RollbackRequest(
+                    transfer_id=new_id(), original_transfer_id=transfer_id
+                )
+                await wallet.Rollback(undo, metadata=key)
 
     async def _repeat(self, path: str, body: dict[str, Any]) -> None:
         while not self.stop:
