@@ -10,7 +10,7 @@ import asyncio
 from typing import Any
 
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError, TimeoutError as NatsTimeoutError
+from nats.errors import Error as NatsError
 
 from svc.mesh import letters
 from svc.mesh.clock import new_id
@@ -72,9 +72,9 @@ async def read(context: Context) -> None:
                 )
             messages = await subscription.fetch(BATCH, timeout=PULL_S)
             await asyncio.gather(*(_take_in(message, context.spawn()) for message in messages))
-        except NatsTimeoutError:
+        except TimeoutError:  # nothing came; at times the client's own error, at times asyncio's
             continue
-        except (NatsError, Unavailable, TimeoutError) as failure:
+        except (NatsError, Unavailable) as failure:
             context.log.warning("the feed's stream cannot be read", cause=str(failure))
             await asyncio.sleep(RETRY_S)
         except Exception:
