@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from nats.errors import Error as NatsError
 
 from svc.mesh import letters, metrics
-from svc.mesh.clock import new_id
 from svc.mesh.delivery import Delivery
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import Refused, TimedOut, Unavailable
@@ -110,18 +109,16 @@ class Endings:
     async def _park(self, delivery: Delivery, failure: BaseException) -> None:
         """Move an event to the dead-letter stream; only then is it done here."""
         sequence = delivery.sequence
-        headers = letters.parked_headers(
-            self.service,
-            self.stream,
-            sequence,
-            subject=delivery.subject,
-            attempts=delivery.attempts,
-            failure=failure,
-        )
-        name = letters.letter_id(self.service, self.stream, sequence)
         try:
-            await self.runtime.publish_now(
-                f"{letters.ROOT}.{name}", delivery.data, new_id(), headers
+            await letters.park(
+                self.runtime,
+                self.service,
+                self.stream,
+                sequence,
+                delivery.data,
+                subject=delivery.subject,
+                attempts=delivery.attempts,
+                failure=failure,
             )
         except (NatsError, TimedOut, Unavailable, TimeoutError) as lost:
             self.runtime.log.warning("could not park an event", cause=str(lost))

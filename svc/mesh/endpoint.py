@@ -97,9 +97,9 @@ class Endpoint:
         self.call = call
         self.handler = handler
         self.decode = decoder(call.request).decode
-        self.batches = BatchReader(call.request)
-        self.stats = EndpointStats()
         taking_many = runtime.service.many_handlers.get(call.subject)
+        self.batches = BatchReader(taking_many[1] if taking_many else call.request)
+        self.stats = EndpointStats()
         self.many = Many(self, *taking_many) if taking_many else None
         self.turn = runtime.turn
         self.queue: deque[Message] = deque()

@@ -16,11 +16,14 @@ import msgspec
 from msgspec import Struct
 from nats.errors import Error as NatsError
 
+from svc.mesh.clock import new_id
 from svc.mesh.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
+
+    from svc.mesh.runtime import Runtime
 
 STREAM = "DEAD"
 ROOT = "dead"
@@ -90,6 +93,25 @@ def parked_headers(
         "Dead-Sequence": str(sequence),
         "Dead-Subject": subject,
     }
+
+
+async def park(
+    runtime: Runtime,
+    consumer: str,
+    stream: str,
+    sequence: int,
+    body: bytes,
+    *,
+    subject: str,
+    attempts: int,
+    failure: BaseException,
+) -> None:
+    """Leave a dead letter: it is kept when this returns. Raises what `publish_now` does."""
+    headers = parked_headers(
+        consumer, stream, sequence, subject=subject, attempts=attempts, failure=failure
+    )
+    name = letter_id(consumer, stream, sequence)
+    await runtime.publish_now(f"{ROOT}.{name}", body, new_id(), headers)
 
 
 def settled_headers(letter: Letter, how: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from svc.mesh.batch import BatchReader
 from svc.mesh.connection import Message
 from svc.mesh.context import Context
 from svc.mesh.errors import Invalid, Refused, Unavailable
@@ -27,13 +26,13 @@ class Many:
         self.runtime = endpoint.runtime
         self.handler = handler
         self.request = request
-        self.batches = BatchReader(request)
 
     async def serve(self, message: Message, sender: Sender, *, batch: bool) -> None:
         """Answer one message: a batch with a context for each call, or a call alone."""
         connection, caller = self.runtime.connection, sender.caller
         try:
-            sent = self.batches.read(message.data) if batch else [self._alone(message.data, sender)]
+            reader = self.endpoint.batches
+            sent = reader.read(message.data) if batch else [self._alone(message.data, sender)]
         except Invalid as failure:
             self.endpoint.refuse(message, failure, caller)
             return

@@ -16,7 +16,6 @@ from hashlib import sha256
 from typing import Protocol
 
 from svc.mesh import letters
-from svc.mesh.clock import new_id
 from svc.mesh.context import Context
 from svc.mesh.errors import Refused, Unavailable
 from svc.mesh.settings import MissingSetting
@@ -129,17 +128,16 @@ class Intake:
     async def _park(self, message: Delivery, failure: Exception, context: Context) -> None:
         """Leave a dead letter whose number follows from the message: many copies are one letter."""
         number = int.from_bytes(sha256(message.body).digest()[:8])
-        headers = letters.parked_headers(
+        await letters.park(
+            context.runtime,
             context.service,
             STREAM.upper(),
             number,
+            message.body[:LETTER_BYTES_MAX],
             subject=message.routing_key or "",
             attempts=1,
             failure=failure,
         )
-        subject = f"{letters.ROOT}.{letters.letter_id(context.service, STREAM, number)}"
-        body = message.body[:LETTER_BYTES_MAX]
-        await context.runtime.publish_now(subject, body, new_id(), headers)
         context.log.warning("message refused", subject=message.routing_key, cause=str(failure))
 
 

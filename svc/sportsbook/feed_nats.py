@@ -13,7 +13,6 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from svc.mesh import letters
-from svc.mesh.clock import new_id
 from svc.mesh.context import Context
 from svc.mesh.errors import Refused, Unavailable
 from svc.sportsbook import feed
@@ -97,11 +96,15 @@ async def _take_in(message: Msg, context: Context) -> None:
 
 
 async def _park(message: Msg, refusal: Refused, context: Context) -> None:
-    sequence = message.metadata.sequence.stream
-    headers = letters.parked_headers(
-        DURABLE, NAME, sequence, subject=message.subject, attempts=1, failure=refusal
+    await letters.park(
+        context.runtime,
+        DURABLE,
+        NAME,
+        message.metadata.sequence.stream,
+        message.data,
+        subject=message.subject,
+        attempts=1,
+        failure=refusal,
     )
-    name = letters.letter_id(DURABLE, NAME, sequence)
-    await context.runtime.publish_now(f"{letters.ROOT}.{name}", message.data, new_id(), headers)
     await message.term()
     context.log.warning("message refused", subject=message.subject, cause=refusal.detail)

@@ -23,6 +23,8 @@ TRANSFER = """id, verb, outcome, fingerprint, user_id, currency, kind, reference
     detail, hold_id, stake_id, original_id"""
 """What a transfer says of itself, in the order that the chain's hash covers it."""
 TRANSFER_WIDTH = 21
+WALLET = "user_id, currency, cash, bonus, held, seq, last_id, closed, excluded_until"
+"""What is read of a wallet."""
 
 
 class Changed(NamedTuple):
@@ -81,8 +83,7 @@ async def open_wallets(connection: Any, currency_of: dict[str, str], at: datetim
 async def wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
     """Return the wallets of these users, by user id; users without one are left out."""
     rows = await connection.fetch(
-        "SELECT user_id, currency, cash, bonus, held, seq, last_id, closed, excluded_until"
-        " FROM wallet WHERE user_id = ANY($1::uuid[])",
+        f"SELECT {WALLET} FROM wallet WHERE user_id = ANY($1::uuid[])",  # noqa: S608 -- the columns are written above
         list(users),
     )
     return {str(row["user_id"]): _wallet(row) for row in rows}
@@ -91,8 +92,7 @@ async def wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
 async def some_wallets(connection: Any, count: int) -> dict[str, Wallet]:
     """Return any so many wallets, by user id."""
     rows = await connection.fetch(
-        "SELECT user_id, currency, cash, bonus, held, seq, last_id, closed, excluded_until"
-        " FROM wallet LIMIT $1",
+        f"SELECT {WALLET} FROM wallet LIMIT $1",  # noqa: S608 -- the columns are written above
         count,
     )
     return {str(row["user_id"]): _wallet(row) for row in rows}
@@ -104,8 +104,8 @@ async def lock_wallets(connection: Any, users: Iterable[str]) -> dict[str, Walle
     The order by id is the one in which everybody locks.
     """
     rows = await connection.fetch(
-        "SELECT user_id, currency, cash, bonus, held, seq, last_id, closed, excluded_until"
-        " FROM wallet WHERE user_id = ANY($1::uuid[]) ORDER BY user_id FOR NO KEY UPDATE",
+        f"SELECT {WALLET} FROM wallet"  # noqa: S608 -- the columns are written above
+        " WHERE user_id = ANY($1::uuid[]) ORDER BY user_id FOR NO KEY UPDATE",
         list(users),
     )
     return {str(row["user_id"]): _wallet(row) for row in rows}

@@ -73,6 +73,22 @@ async def forget(platform: Platform) -> None:
         await database.execute("DELETE FROM recovery WHERE producer = $1", PRODUCT)
 
 
+async def recovered(platform: Platform) -> bool:
+    """Say whether the last recovery of the producer has ended."""
+    async with platform.database("sportsbook") as database:
+        row = await database.fetchrow(
+            "SELECT completed_at FROM recovery WHERE producer = $1 ORDER BY recovery_id DESC",
+            PRODUCT,
+        )
+    return row is not None and row[0] is not None
+
+
+async def is_up(platform: Platform) -> bool:
+    """Say whether bets on what the producer offers are taken."""
+    async with platform.database("sportsbook") as database:
+        return bool(await database.fetchval("SELECT up FROM producer WHERE producer = $1", PRODUCT))
+
+
 @asynccontextmanager
 async def provided(operator: Operator, *, amqp_port: int | None = None) -> AsyncGenerator[Provider]:
     """Run the simulator where the sportsbook expects it; with a port of AMQP it posts nothing."""

@@ -18,7 +18,7 @@ from tests.sportsbook.exchange import VHOST, Reading, price, reading
 from tests.sportsbook.house_door import Door
 from tests.sportsbook.match import Match, now_ms, send
 from tests.sportsbook.players import Player
-from tests.sportsbook.provider import PRODUCT, Provider, forget, provided
+from tests.sportsbook.provider import PRODUCT, Provider, forget, is_up, provided, recovered
 from tests.support.mesh import Operator
 from tests.support.platform import Platform
 from tests.support.waiting import until
@@ -71,20 +71,6 @@ async def exchange(simulator: Provider) -> dict[str, int]:
 
 async def all_acknowledged(simulator: Provider) -> bool:
     return not (await exchange(simulator))["unacknowledged"]
-
-
-async def recovered(platform: Platform) -> bool:
-    async with platform.database("sportsbook") as database:
-        row = await database.fetchrow(
-            "SELECT completed_at FROM recovery WHERE producer = $1 ORDER BY recovery_id DESC",
-            PRODUCT,
-        )
-    return row is not None and row[0] is not None
-
-
-async def is_up(platform: Platform) -> bool:
-    async with platform.database("sportsbook") as database:
-        return bool(await database.fetchval("SELECT up FROM producer WHERE producer = $1", PRODUCT))
 
 
 async def stored(platform: Platform, match: Match) -> int:

@@ -10,7 +10,7 @@ from svc.sportsbook.contract import MarketClosed
 from svc.sportsbook.contract_offers import QUOTE_CASH_OUT, QuoteOf
 from tests.sportsbook.match import Match, now_ms, send
 from tests.sportsbook.players import Player, sweep
-from tests.sportsbook.provider import PRODUCT, Provider, forget, provided
+from tests.sportsbook.provider import PRODUCT, Provider, forget, is_up, provided, recovered
 from tests.support.mesh import Operator
 from tests.support.platform import Platform
 from tests.support.waiting import until
@@ -29,25 +29,11 @@ async def provider(
     """The producer is up and has one event on offer."""
     await forget(platform)
     await simulator.alive()
-    await until(lambda: is_ended(platform), "the first recovery ends")
+    await until(lambda: recovered(platform), "the first recovery ends")
     await simulator.odds(match.event_id, "2.50")
     yield simulator
     await simulator.faults()
     await forget(platform)
-
-
-async def is_ended(platform: Platform) -> bool:
-    async with platform.database("sportsbook") as database:
-        row = await database.fetchrow(
-            "SELECT completed_at FROM recovery WHERE producer = $1 ORDER BY recovery_id DESC",
-            PRODUCT,
-        )
-    return row is not None and row[0] is not None
-
-
-async def is_up(platform: Platform) -> bool:
-    async with platform.database("sportsbook") as database:
-        return bool(await database.fetchval("SELECT up FROM producer WHERE producer = $1", PRODUCT))
 
 
 async def fall_silent(platform: Platform) -> None:

@@ -1,17 +1,14 @@
 """Who is excluded from play stakes nothing more, whoever asks; what is theirs stays theirs."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from svc import catalogue
 from svc.identity import contract as identity
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Refused
 from svc.mesh.runtime import Runtime
-from svc.mesh.settings import Settings
 from svc.wallet import contract as wallet
 from svc.wallet.group import group_of
 from svc.wallet.operations import Deduct
@@ -33,17 +30,6 @@ class Later:
     def now(self) -> datetime:
         """Return the instant, aware, in UTC."""
         return datetime.now(UTC) + self.ahead
-
-
-@pytest.fixture
-async def other(platform: Platform, ann: Player) -> AsyncGenerator[Runtime]:
-    """A second wallet on the same database."""
-    del ann
-    settings = Settings({**platform.settings, "BETMESH_RUN": str(platform.run_dir)})
-    runtime = Runtime(catalogue.service("wallet"), settings)
-    await runtime.start()
-    yield runtime
-    await runtime.stop()
 
 
 async def tell(player: Player, days: int, *, time_out: bool = False) -> datetime:

@@ -1,16 +1,11 @@
 """Group commit: calls that come together are committed together, each answered for itself."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import Any
 
-import pytest
-
-from svc import catalogue
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Refused, Unavailable
 from svc.mesh.runtime import Runtime
-from svc.mesh.settings import Settings
 from svc.wallet import contract as wallet
 from svc.wallet.contract import InsufficientFunds, Receipt, TransferConflict
 from svc.wallet.group import BATCH_MAX, group_of
@@ -18,17 +13,6 @@ from svc.wallet.operations import Credit, Deduct
 from tests.support.mesh import Operator
 from tests.support.platform import Platform
 from tests.wallet.player import Player
-
-
-@pytest.fixture
-async def other(platform: Platform, ann: Player) -> AsyncGenerator[Runtime]:
-    """A second wallet on the same database and the same queue group."""
-    del ann
-    settings = Settings({**platform.settings, "BETMESH_RUN": str(platform.run_dir)})
-    runtime = Runtime(catalogue.service("wallet"), settings)
-    await runtime.start()
-    yield runtime
-    await runtime.stop()
 
 
 def deduction(player: Player, amount: int, transfer_id: str | None = None) -> Deduct:
