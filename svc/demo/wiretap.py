@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from svc.catalogue import contracts
+from svc.mesh.parcels import bodies
 from svc.mesh.wire import caller_of
 
 NEGATIVE_ACKNOWLEDGEMENTS = (b"-NAK", b"+WPI", b"+TERM")
@@ -54,6 +55,11 @@ def _subjects() -> dict[str, str]:
 def subject_of(event_type: str) -> str:
     """Return the subject of an event by its type; empty for a type that nobody declares."""
     return _subjects().get(event_type, "")
+
+
+def header_of(body: bytes) -> Header:
+    """Return who published what; of many events in a message, which are alike, the first's."""
+    return msgspec.json.decode(bodies(body)[0], type=Header)
 
 
 @dataclass
@@ -110,7 +116,7 @@ class Wiretap:
 
     def _published(self, message: Msg) -> None:
         try:
-            header = msgspec.json.decode(message.data, type=Header)
+            header = header_of(message.data)
         except msgspec.DecodeError:
             return
         publisher = header.source.removeprefix("/")
@@ -150,7 +156,7 @@ class Wiretap:
             f"$JS.API.DIRECT.GET.{stream}", question, timeout=LOOK_UP_S
         )
         try:
-            self.stored[stream, sequence] = msgspec.json.decode(answer.data, type=Header)
+            self.stored[stream, sequence] = header_of(answer.data)
         except msgspec.DecodeError:
             return
 

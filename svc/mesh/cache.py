@@ -4,12 +4,11 @@ What is cached is never the truth: a bucket that cannot be reached makes reads s
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
 from nats.js.api import Header
 from nats.js.errors import (
     BadRequestError,
@@ -19,10 +18,12 @@ from nats.js.errors import (
 from nats.js.kv import KeyValue
 
 from svc.mesh import metrics
+from svc.mesh.connection import Connection
 from svc.mesh.wire import decoder
 
 ValueT = TypeVar("ValueT")
 
+WAIT_S = 2
 DELETE_MARKER_S = 3_600
 """How long a deletion is remembered, for watchers; for ever would fill the bucket with markers."""
 WRONG_LAST_SEQUENCE = 10071
@@ -31,9 +32,10 @@ WRONG_LAST_SEQUENCE = 10071
 class Cache:
     """One KV bucket as one service sees it."""
 
-    def __init__(self, jetstream: JetStreamContext, bucket: str, reader: str, log: Any) -> None:
+    def __init__(self, connection: Connection, bucket: str, reader: str, log: Any) -> None:
         """Prepare; the bucket is bound at first use."""
-        self.jetstream = jetstream
+        self.connection = connection
+        self.jetstream = connection.jetstream(timeout=WAIT_S)
         self.bucket = bucket
         self.reader = reader
         self.log = log
@@ -84,9 +86,24 @@ class Cache:
         """Store a value, for `ttl_s` whole seconds or as long as the bucket keeps it."""
         body = value if isinstance(value, bytes) else msgspec.json.encode(value)
         try:
-            await self.jetstream.publish(f"$KV.{self.bucket}.{key}", body, timeout=2, msg_ttl=ttl_s)
+            await self.jetstream.publish(
+                f"$KV.{self.bucket}.{key}", body, timeout=WAIT_S, msg_ttl=ttl_s
+            )
         except (NatsError, JetStreamError, TimeoutError) as failure:
             self._failed("put", failure)
+
+    async def put_all(self, values: Mapping[str, object]) -> None:
+        """Store values by key; the acknowledgement of the last stands for all.
+
+        The stream takes what one connection sends in order, so what came before is stored then.
+        """
+        *others, last = values.items()
+        try:
+            for key, value in others:
+                self.connection.send(f"$KV.{self.bucket}.{key}", msgspec.json.encode(value))
+        except NatsError as failure:
+            self._failed("put", failure)
+        await self.put(*last)
 
     async def delete(self, key: str) -> None:
         """Forget a key."""
@@ -121,7 +138,9 @@ class Cache:
         headers = {str(Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): str(revision)}
         subject = f"$KV.{self.bucket}.{key}"
         try:
-            await self.jetstream.publish(subject, body, timeout=2, headers=headers, msg_ttl=ttl_s)
+            await self.jetstream.publish(
+                subject, body, timeout=WAIT_S, headers=headers, msg_ttl=ttl_s
+            )
         except BadRequestError as refusal:
             if refusal.err_code != WRONG_LAST_SEQUENCE:
                 self._failed("fill", refusal)

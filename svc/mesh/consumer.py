@@ -21,7 +21,7 @@ from svc.mesh import rebuild
 from svc.mesh.context import Context
 from svc.mesh.contract import Lane
 from svc.mesh.database import Tx
-from svc.mesh.delivery import ACKS, Delivery
+from svc.mesh.delivery import ACKS, Arrival, Delivery
 from svc.mesh.desk import Desk
 from svc.mesh.endings import Endings
 from svc.mesh.envelope import CloudEvent
@@ -52,6 +52,8 @@ worked on side by side."""
 APART_S = 30.0
 """After two batches got in each other's way there is one at a time, for so long."""
 PULL_EXPIRES_S = 30
+PULL_BYTES = 2 * 1024 * 1024
+"""What one pull brings at most: a message may hold many events. More than the largest message."""
 AT_WORK_S = 3.0
 """How often the server is told of events still in hand; well below the consumers' ack_wait."""
 
@@ -138,7 +140,11 @@ class Consumer:
                 self.asked = 0
             free = self.window - len(self.held) - self.asked
             if free > 0 and (self.asked == 0 or free >= self.window // 2):
-                request = {"batch": free, "expires": int(PULL_EXPIRES_S * 1e9)}
+                request = {
+                    "batch": free,
+                    "max_bytes": PULL_BYTES,
+                    "expires": int(PULL_EXPIRES_S * 1e9),
+                }
                 try:
                     await self.runtime.connection.publish(
                         subject, msgspec.json.encode(request), reply=self.inbox
@@ -159,8 +165,10 @@ class Consumer:
         while True:
             await asyncio.sleep(AT_WORK_S)
             before = time.monotonic() - AT_WORK_S
-            for delivery in [one for one in self.held if one.since <= before]:
-                self.endings.tell(delivery, delivery.at_work)
+            # One word for a message, however many of its events are in hand.
+            slow = {one.arrival: one for one in self.held if one.arrival.since <= before}
+            for arrival, delivery in slow.items():
+                self.endings.tell(delivery, arrival.at_work)
 
     def lost_connection(self) -> None:
         """Forget what was asked for: the server forgot it too. Called after a reconnect."""
@@ -172,11 +180,11 @@ class Consumer:
             self._told(message)
             return
         self.asked = max(self.asked - 1, 0)
-        delivery = Delivery(self.runtime.connection, message)
-        self.held[delivery] = None
-        if self.waiting.add(delivery):
-            # What arrives in one turn of the event loop is worked on together.
-            self._begin_soon()
+        for delivery in Arrival(self.runtime.connection, message).deliveries(message.data):
+            self.held[delivery] = None
+            if self.waiting.add(delivery):
+                # What arrives in one turn of the event loop is worked on together.
+                self._begin_soon()
 
     def _told(self, message: "Message") -> None:
         """React to a status of the server: a pull that ended, or a consumer that is not there."""

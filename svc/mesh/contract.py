@@ -139,7 +139,8 @@ class Event(Generic[DataT_co]):
     """One kind of fact on a topic, carried as a CloudEvent; `type` is its public name.
 
     `publishers` names the services that may publish it besides the owner of the contract
-    (requests to a service, such as asking the scheduler for a job).
+    (requests to a service, such as asking the scheduler for a job). Of what comes `together` many
+    may share a message, as a CloudEvents batch (svc/mesh/parcels.py).
     """
 
     type: str
@@ -147,6 +148,7 @@ class Event(Generic[DataT_co]):
     data: builtins.type[DataT_co]
     purpose: str = ""
     publishers: tuple[str, ...] = ()
+    together: bool = False
 
     @property
     def subject(self) -> str:

@@ -1,4 +1,8 @@
-"""One delivered event: which aggregate it is about, how often it came, what the server is told."""
+"""One delivered event: which aggregate it is about, how often it came, what the server is told.
+
+A message may hold many events. Each is worked on for itself; the server is told of their message
+once, when all of them have ended.
+"""
 
 import time
 from typing import TYPE_CHECKING
@@ -6,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from svc.mesh.parcels import bodies
 from svc.mesh.wire import decoder
 
 if TYPE_CHECKING:
@@ -24,44 +29,91 @@ class Head(Struct):
     source: str = ""
 
 
-class Delivery:
-    """An event in hand, from its arrival until the server has been told what became of it."""
+class Arrival:
+    """A message in hand, from its arrival until the server has been told what became of it."""
 
     __slots__ = (
-        "alone", "attempts", "connection", "data", "key", "kind", "publisher", "reply", "sequence",
-        "since", "subject",
-    )  # fmt: skip
+        "again_s",
+        "attempts",
+        "connection",
+        "open",
+        "reply",
+        "sequence",
+        "since",
+        "subject",
+    )
 
     def __init__(self, connection: "Connection", message: "Message") -> None:
-        """Read what the server and the envelope say; what is no envelope has empty names."""
+        """Read what the server says of it."""
         tokens = message.reply.split(".")
         begin = 4 if len(tokens) == WITHOUT_DOMAIN else 6
         self.connection = connection
-        self.data = message.data
         self.subject = message.subject
         self.reply = message.reply
         self.attempts = int(tokens[begin])
         self.sequence = int(tokens[begin + 1])
         self.since = time.monotonic()
+        self.open = 0
+        self.again_s: float | None = None
+
+    def deliveries(self, data: bytes) -> "list[Delivery]":
+        """Return its events, in order."""
+        found = bodies(data)
+        self.open = len(found)
+        if len(found) == 1:
+            return [Delivery(self, found[0])]
+        return [Delivery(self, body, place) for place, body in enumerate(found, 1)]
+
+    def at_work(self) -> None:
+        """Say that it is still in hand; raises nats.errors.Error without a connection."""
+        self.connection.send(self.reply, b"+WPI")
+
+    def ended(self, *, again_s: float | None = None, parked: bool = False) -> None:
+        """Note that one of its events has ended; with the last one the server is told.
+
+        It comes again if one of them is to: what took effect has its row in the inbox.
+        """
+        if again_s is not None:
+            self.again_s = max(again_s, self.again_s or 0.0)
+        self.open -= 1
+        if self.open:
+            return
+        if self.again_s is not None:
+            self.connection.send(self.reply, b'-NAK {"delay": %d}' % int(self.again_s * 1e9))
+        else:
+            self.connection.send(self.reply, b"+TERM" if parked else b"+ACK")
+
+
+class Delivery:
+    """An event in hand; `place` is the one in its message where that holds many, else 0."""
+
+    __slots__ = ("alone", "arrival", "data", "key", "kind", "place", "publisher")
+
+    def __init__(self, arrival: Arrival, data: bytes, place: int = 0) -> None:
+        """Read what the envelope says; what is no envelope has empty names."""
+        self.arrival = arrival
+        self.data = data
+        self.place = place
         self.alone = False
         try:
-            head = decoder(Head).decode(message.data)
+            head = decoder(Head).decode(data)
             self.key, self.kind, self.publisher = head.subject, head.type, head.source[1:]
         except (msgspec.DecodeError, UnicodeDecodeError):
             self.key = self.kind = self.publisher = ""
 
+    @property
+    def sequence(self) -> int:
+        """Return the place of its message in the stream."""
+        return self.arrival.sequence
+
     def done(self) -> None:
         """Say that it took effect; raises nats.errors.Error without a connection."""
-        self.connection.send(self.reply, b"+ACK")
-
-    def at_work(self) -> None:
-        """Say that it is still in hand; raises as `done`."""
-        self.connection.send(self.reply, b"+WPI")
+        self.arrival.ended()
 
     def again(self, delay_s: float = 0.0) -> None:
         """Give it back, to come again after a delay; raises as `done`."""
-        self.connection.send(self.reply, b'-NAK {"delay": %d}' % int(delay_s * 1e9))
+        self.arrival.ended(again_s=delay_s)
 
     def parked(self) -> None:
         """Say that it will never be asked for again; raises as `done`."""
-        self.connection.send(self.reply, b"+TERM")
+        self.arrival.ended(parked=True)

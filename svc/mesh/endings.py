@@ -37,7 +37,7 @@ class Endings:
             what()
         except NatsError as failure:
             self.runtime.log.warning(
-                "the server could not be told", subject=delivery.subject, cause=str(failure)
+                "the server could not be told", subject=delivery.arrival.subject, cause=str(failure)
             )
 
     def done(self, delivery: Delivery, outcome: str, event: CloudEvent[Any] | None = None) -> None:
@@ -70,11 +70,11 @@ class Endings:
         else:
             self.runtime.log.error(
                 "event handler failed",
-                subject=delivery.subject,
-                attempt=delivery.attempts,
+                subject=delivery.arrival.subject,
+                attempt=delivery.arrival.attempts,
                 exc_info=failure,
             )
-            if delivery.attempts >= ATTEMPTS_MAX:
+            if delivery.arrival.attempts >= ATTEMPTS_MAX:
                 await self._park(delivery, failure)
                 outcome = "parked"
             else:
@@ -89,17 +89,17 @@ class Endings:
     def _ended(self, delivery: Delivery, outcome: str) -> None:
         self.held.pop(delivery, None)
         if outcome != "ok":  # that was counted with its time
-            kind = delivery.kind or delivery.subject
+            kind = delivery.kind or delivery.arrival.subject
             self._tally(delivery.publisher, kind).count(outcome)
-        again = "redelivered" if delivery.attempts > 1 else "delivered"
-        self.acknowledged.observe(again, time.monotonic() - delivery.since)
+        again = "redelivered" if delivery.arrival.attempts > 1 else "delivered"
+        self.acknowledged.observe(again, time.monotonic() - delivery.arrival.since)
 
     def _later(self, delivery: Delivery, failure: BaseException) -> None:
-        delay = BACKOFF_S[min(delivery.attempts, len(BACKOFF_S)) - 1]
+        delay = BACKOFF_S[min(delivery.arrival.attempts, len(BACKOFF_S)) - 1]
         self.runtime.log.info(
             "event comes again",
-            subject=delivery.subject,
-            attempt=delivery.attempts,
+            subject=delivery.arrival.subject,
+            attempt=delivery.arrival.attempts,
             delay_s=delay,
             cause=f"{type(failure).__name__}: {failure}",
         )
@@ -116,8 +116,9 @@ class Endings:
                 self.stream,
                 sequence,
                 delivery.data,
-                subject=delivery.subject,
-                attempts=delivery.attempts,
+                place=delivery.place,
+                subject=delivery.arrival.subject,
+                attempts=delivery.arrival.attempts,
                 failure=failure,
             )
         except (NatsError, TimedOut, Unavailable, TimeoutError) as lost:
@@ -127,7 +128,7 @@ class Endings:
         self.tell(delivery, delivery.parked)
         self.runtime.log.error(
             "event parked",
-            subject=delivery.subject,
+            subject=delivery.arrival.subject,
             sequence=sequence,
             cause=f"{type(failure).__name__}: {failure}",
         )

@@ -16,6 +16,7 @@ from nats.errors import Error as NatsError
 
 from svc.mesh.connection import Connection, Message
 from svc.mesh.errors import TimedOut, Unavailable
+from svc.mesh.parcels import Parcel
 from svc.mesh.wire import INBOX_ROOT, NO_RESPONDERS, STATUS_HEADER, decoder
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class Ingest:
         """Subscribe the inbox of this instance."""
         await self.connection.listen(self.inbox + ">", self._told)
 
-    async def publish(self, events: Sequence[tuple[str, bytes, str]]) -> None:
-        """Publish (subject, body, id) to the one stream of all; returns when all are stored.
+    async def publish(self, parcels: Sequence[Parcel]) -> None:
+        """Publish messages to the one stream of all; returns when all are stored.
 
         Raises TimedOut or Unavailable; some of them may be stored then, and the ids make it
         harmless to publish all again.
@@ -68,7 +69,7 @@ class Ingest:
         self.waiting[batch] = told
         began = time.perf_counter()
         try:
-            self._send(batch, events)
+            self._send(batch, parcels)
             async with asyncio.timeout(WAIT_S):
                 answer = await stored
         except NatsError as failure:
@@ -78,15 +79,16 @@ class Ingest:
             raise TimedOut(f"the stream said nothing for {waited:.1f} s") from failure
         finally:
             del self.waiting[batch]
-        if answer.error is not None or answer.count != len(events):
-            raise Unavailable(f"{events[0][0]} was not stored: {answer.error or answer}")
+        if answer.error is not None or answer.count != len(parcels):
+            raise Unavailable(f"{parcels[0].subject} was not stored: {answer.error or answer}")
 
-    def _send(self, batch: str, events: Sequence[tuple[str, bytes, str]]) -> None:
-        send, last = self.connection.send, len(events)
+    def _send(self, batch: str, parcels: Sequence[Parcel]) -> None:
+        send, last = self.connection.send, len(parcels)
         start = f"{self.inbox}{batch}.{BATCH_MAX}.fail."
-        for place, (subject, body, event_id) in enumerate(events, 1):
+        for place, parcel in enumerate(parcels, 1):
             operation = COMMIT if place == last else START if place == 1 else APPEND
-            send(subject, body, f"{start}{place}.{operation}.$FI", {"Nats-Msg-Id": event_id})
+            reply = f"{start}{place}.{operation}.$FI"
+            send(parcel.subject, parcel.body, reply, parcel.headers())
 
     def _told(self, message: Message) -> None:
         told = self.waiting.get(message.subject[len(self.inbox) :].partition(".")[0])

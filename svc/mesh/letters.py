@@ -1,8 +1,9 @@
 """Dead letters: events that a consumer could not work on, each kept under a subject of its own.
 
 `dead.<consumer>.<stream>.<sequence>` holds the event as it came, with cause, attempts and origin in
-headers. A letter that is parked again replaces itself; one that was replayed or dropped leaves a
-note without the event, which the stream forgets after a month.
+headers; `<sequence>-<place>` is one of the events that a message held. A letter that is parked
+again replaces itself; one that was replayed or dropped leaves a note without the event, which the
+stream forgets after a month.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 STREAM = "DEAD"
 ROOT = "dead"
-ID = re.compile(r"[a-z_]+\.[a-z_]+\.[0-9]{1,20}")
+ID = re.compile(r"[a-z_]+\.[a-z_]+\.[0-9]{1,20}(-[0-9]{1,4})?")
 ANSWER_S = 3.0
 READ_AT_ONCE = 32
 LISTED_MAX = 1_000
@@ -38,9 +39,9 @@ ROLLUP = "Nats-Rollup"
 class Letter(Struct, frozen=True, kw_only=True):
     """One parked event: why, after how many attempts, and where it came from.
 
-    `id` is `<consumer>.<stream>.<sequence>`; `settled` is empty while somebody has to decide, then
-    `replayed` or `dropped`; `position` is its own sequence in the stream of dead letters. The body
-    is empty in lists and after the end.
+    `id` is `<consumer>.<stream>.<sequence>`, with `-<place>` where its message held many; `settled`
+    is empty while somebody has to decide, then `replayed` or `dropped`; `position` is its own
+    sequence in the stream of dead letters. The body is empty in lists and after the end.
     """
 
     id: str
@@ -68,9 +69,9 @@ class Info(Struct, frozen=True):
     state: State = State()
 
 
-def letter_id(consumer: str, stream: str, sequence: int) -> str:
-    """Return the id of an event that a consumer parks."""
-    return f"{consumer}.{stream.lower()}.{sequence}"
+def letter_id(consumer: str, stream: str, sequence: int, place: int = 0) -> str:
+    """Return the id of an event that a consumer parks; `place` where its message holds many."""
+    return f"{consumer}.{stream.lower()}.{sequence}" + (f"-{place}" if place else "")
 
 
 def parked_headers(
@@ -102,6 +103,7 @@ async def park(
     sequence: int,
     body: bytes,
     *,
+    place: int = 0,
     subject: str,
     attempts: int,
     failure: BaseException,
@@ -110,7 +112,7 @@ async def park(
     headers = parked_headers(
         consumer, stream, sequence, subject=subject, attempts=attempts, failure=failure
     )
-    name = letter_id(consumer, stream, sequence)
+    name = letter_id(consumer, stream, sequence, place)
     await runtime.publish_now(f"{ROOT}.{name}", body, new_id(), headers)
 
 
@@ -189,7 +191,7 @@ def _letter(name: str, message: Msg) -> Letter:
         id=name,
         consumer=consumer,
         stream=headers.get("Dead-Stream", stream.upper()),
-        sequence=int(sequence),
+        sequence=int(sequence.partition("-")[0]),
         subject=headers.get("Dead-Subject", ""),
         cause=headers.get("Dead-Cause", ""),
         attempts=int(headers.get("Dead-Attempts", "0")),

@@ -9,40 +9,42 @@ is three statements on a connection of its own: the lock, the rows, and both let
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import msgspec
 from nats.errors import Error as NatsError
 
 from svc.mesh import metrics
 from svc.mesh.database import LOST
 from svc.mesh.errors import TimedOut, Unavailable
+from svc.mesh.parcels import Parcel, unpacked
 
 if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
 
 BATCH = 500
-"""Rows of one round, and about as many events: a row may carry many."""
+"""Rows of one round, and messages that are published at once."""
+EVENTS_MAX = 4_096
+"""Events of one round, about: a row may carry many."""
 BUSY_CALLS = 25
 """Calls answered since the last events left that make a service busy."""
 BUSY_AT_ONCE = 50
 BUSY_PAUSE_S = 0.01
-"""A busy service answers first: at most 5,000 events a second leave meanwhile, …"""
+"""A busy service answers first: at most 5,000 messages a second leave meanwhile, …"""
 BEHIND_S_MAX = 1.0
 """… until the oldest has waited so long; then events go as fast as they can."""
 ROUND_S = 0.01
 """A round begins so long after the one before at the earliest: commits in between share it."""
 FEW = 4
-"""So many events are published one by one: a batch would cost more."""
+"""So many messages are published one by one: fast ingest would cost more."""
 SWEEP_S = 1.0
 CLOSE_S = 2.0
 RELAY_LOCK = 7_201_001
 """The advisory lock of the relay, one per database."""
-KEPT_BYTES_MAX = 16 * 1024 * 1024
-"""How much of what was just committed is kept in memory until it has been published."""
+KEPT_MAX = 20_000
+"""Events of what was just committed that are kept in memory until they have been published."""
 TAKE = """
     SELECT position, event_id, subject, events,
         extract(epoch FROM now() - created_at)::float8 AS waited
@@ -50,7 +52,7 @@ TAKE = """
         SELECT *, sum(coalesce(events, 1)) OVER (ORDER BY position) AS total
         FROM (SELECT * FROM mesh_outbox ORDER BY position LIMIT $1) AS ahead
     ) AS taken
-    WHERE total - coalesce(events, 1) < $1 ORDER BY position
+    WHERE total - coalesce(events, 1) < $2 ORDER BY position
 """
 READ = """
     SELECT position, event_id, subject, body, events FROM mesh_outbox
@@ -62,8 +64,8 @@ DROP = """
 """
 
 
-Events = Sequence[tuple[str, bytes]]
-"""Ids and bodies of events of one kind, in order."""
+Make = Callable[[], Sequence[Parcel]]
+"""Makes the messages of a row of the outbox."""
 
 
 class Relay:
@@ -77,21 +79,21 @@ class Relay:
         self.task: asyncio.Task[None] | None = None
         self.answered = 0
         self.connection: Any = None
-        self.kept: dict[str, tuple[Events, int]] = {}
-        self.kept_bytes = 0
+        self.kept: dict[str, tuple[Make, int]] = {}
+        self.kept_events = 0
 
     def committed(self) -> None:
         """Say that there are new rows."""
         self.wake.set()
 
-    def keep(self, row_id: str, events: Events, size: int) -> None:
-        """Keep the events of a row that was just committed, so that nobody reads it back.
+    def keep(self, row_id: str, make: Make, events: int) -> None:
+        """Keep what makes the messages of a row that was just committed, so that nobody reads it.
 
-        What finds no room is read from the outbox, as after a crash.
+        What finds no room is made from what is stored, as after a crash.
         """
-        self.kept[row_id] = events, size
-        self.kept_bytes += size
-        while self.kept_bytes > KEPT_BYTES_MAX:
+        self.kept[row_id] = make, events
+        self.kept_events += events
+        while self.kept_events > KEPT_MAX:
             self._taken(next(iter(self.kept)))
 
     async def start(self) -> None:
@@ -166,47 +168,56 @@ class Relay:
         if self.connection is None or self.connection.is_closed():
             self.connection = await self.runtime.own_database().connection({})
         await self.connection.fetchval("SELECT pg_advisory_lock($1)", RELAY_LOCK)
-        rows = await self.connection.fetch(TAKE, BATCH)
+        rows = await self.connection.fetch(TAKE, BATCH, EVENTS_MAX)
         if not rows:
             await self.connection.fetchval("SELECT pg_advisory_unlock_all()")
             return False
-        events = await self._events(rows)
-        full = len(events) >= BATCH
+        parcels = await self._parcels(rows)
+        full = len(rows) >= BATCH or sum(parcel.events for parcel in parcels) >= EVENTS_MAX
         patient = rows[0]["waited"] < BEHIND_S_MAX
-        while events:
+        while parcels:
             busy = patient and self._busy()
             count = BUSY_AT_ONCE if busy else BATCH
-            some, events = events[:count], events[count:]
+            some, parcels = parcels[:count], parcels[count:]
             await self._publish(some)
             if busy:
                 await asyncio.sleep(BUSY_PAUSE_S)
         await self.connection.fetch(DROP, [row["position"] for row in rows])
         return full
 
-    async def _events(self, rows: Sequence[Any]) -> list[tuple[str, bytes, str]]:
-        """Return subject, body and id of each event of these rows; bodies are read if need be."""
+    async def _parcels(self, rows: Sequence[Any]) -> list[Parcel]:
+        """Return the messages of these rows, in order; what is not in memory is read."""
         kept = [self._taken(str(row["event_id"])) for row in rows]
         unread = [row["position"] for row, known in zip(rows, kept, strict=True) if known is None]
         stored: dict[int, Any] = {}
         if unread:
             found = await self.connection.fetch(READ, unread)
             stored = {row["position"]: row for row in found}
-        events: list[tuple[str, bytes, str]] = []
+        parcels: list[Parcel] = []
         for row, known in zip(rows, kept, strict=True):
-            if known is None:
-                events += events_of(stored[row["position"]])
+            if known is not None:
+                parcels += known()
             else:
-                subject = row["subject"]
-                events += [(subject, body, event_id) for event_id, body in known]
-        return events
+                parcels += await self._read(row, stored[row["position"]]["body"])
+        return parcels
 
-    def _taken(self, row_id: str) -> Events | None:
+    async def _read(self, row: Any, body: bytes) -> Sequence[Parcel]:
+        """Return the messages of a row that nobody kept."""
+        subject, row_id = row["subject"], str(row["event_id"])
+        if row["events"] is None:
+            return [Parcel(subject, body, row_id)]
+        retell = self.runtime.service.retells.get(subject)
+        if retell is None:
+            return unpacked(subject, body)
+        return await retell(self.connection, row_id, body)
+
+    def _taken(self, row_id: str) -> Make | None:
         known = self.kept.pop(row_id, None)
         if known is None:
             return None
-        events, size = known
-        self.kept_bytes -= size
-        return events
+        make, events = known
+        self.kept_events -= events
+        return make
 
     def _busy(self) -> bool:
         """Return whether the service has answered many calls since this was asked last."""
@@ -214,32 +225,22 @@ class Relay:
         self.answered = sum(endpoint.stats.requests for endpoint in self.runtime.endpoints)
         return not self.stopping and self.answered - before > BUSY_CALLS
 
-    async def _publish(self, events: list[tuple[str, bytes, str]]) -> None:
-        """Publish events and wait until all are stored; each id makes a repetition harmless."""
+    async def _publish(self, parcels: list[Parcel]) -> None:
+        """Publish messages and wait until all are stored; their ids make a repetition harmless."""
         runtime = self.runtime
-        for _, some in groupby(events, stream_of):
+        for _, some in groupby(parcels, stream_of):
             of_stream = list(some)
             if len(of_stream) <= FEW:
                 await runtime.publish_all(of_stream)
             else:
                 await runtime.ingest.publish(of_stream)
-        for subject, count in Counter(subject for subject, _, _ in events).items():
+        counts: Counter[str] = Counter()
+        for parcel in parcels:
+            counts[parcel.subject] += parcel.events
+        for subject, count in counts.items():
             metrics.published(runtime.service.name, subject).inc(count)
 
 
-def stream_of(event: tuple[str, bytes, str]) -> str:
-    """Return the topic of an event, which is its stream."""
-    return event[0].partition(".")[0]
-
-
-def events_of(row: Any) -> Iterator[tuple[str, bytes, str]]:
-    """Yield subject, body and id of each event that a row of the outbox carries."""
-    if row["events"] is None:
-        yield row["subject"], row["body"], str(row["event_id"])
-        return
-    subject = row["subject"]
-    for event_id, body in unpack(row["body"]):
-        yield subject, body, event_id
-
-
-unpack = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+def stream_of(parcel: Parcel) -> str:
+    """Return the topic of a message, which is its stream."""
+    return parcel.subject.partition(".")[0]

@@ -22,6 +22,7 @@ from svc.mesh.ingest import Ingest
 from svc.mesh.localizer import Localizer
 from svc.mesh.observed import STANDING
 from svc.mesh.outbox import Relay
+from svc.mesh.parcels import ID_HEADER, Parcel
 from svc.mesh.policy import Policies
 from svc.mesh.policy_releases import SHADOW, STABLE, release_of
 from svc.mesh.service import Service
@@ -218,22 +219,22 @@ class Runtime:
             subject,
             body,
             time.time() + PUBLISH_WAIT_S,
-            {"Nats-Msg-Id": message_id, **(headers or {})},
+            {ID_HEADER: message_id, **(headers or {})},
         )
         check_stored(subject, message)
 
-    async def publish_all(self, events: Sequence[tuple[str, bytes, str]]) -> None:
-        """Publish (subject, body, id) to streams in order and wait until all are stored.
+    async def publish_all(self, parcels: Sequence[Parcel]) -> None:
+        """Publish messages to streams in order and wait until all are stored.
 
         Raises as `publish_now`; some of them may be stored then, and the ids make it harmless to
         publish all again.
         """
         answers = await self.caller.ask_all(
-            [(subject, body, {"Nats-Msg-Id": event_id}) for subject, body, event_id in events],
+            [(parcel.subject, parcel.body, parcel.headers()) for parcel in parcels],
             time.time() + PUBLISH_WAIT_S,
         )
-        for (subject, _, _), message in zip(events, answers, strict=True):
-            check_stored(subject, message)
+        for parcel, message in zip(parcels, answers, strict=True):
+            check_stored(parcel.subject, message)
 
     async def find_http(self, service: str) -> str | None:
         """Return where another service's HTTP is, as it tells in its own discovery answer."""
@@ -263,8 +264,7 @@ class Runtime:
     def shared_cache(self, bucket: str) -> Cache:
         """Return a bucket by name."""
         if bucket not in self._caches:
-            jetstream = self.connection.jetstream(timeout=2)
-            self._caches[bucket] = Cache(jetstream, bucket, self.service.name, self.log)
+            self._caches[bucket] = Cache(self.connection, bucket, self.service.name, self.log)
         return self._caches[bucket]
 
     @property

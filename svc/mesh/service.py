@@ -15,6 +15,7 @@ from svc.mesh.contract import Call, Contract, Event, Lane
 from svc.mesh.database import Tx
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import DeclarationError
+from svc.mesh.parcels import Parcel
 
 RequestT = TypeVar("RequestT", bound=Struct)
 ReplyT = TypeVar("ReplyT", bound=Struct)
@@ -27,6 +28,8 @@ ManyHandler = Callable[[list[RequestT], list[Context]], Awaitable[Sequence[Reply
 EventHandler = Callable[[CloudEvent[DataT], Tx, Context], Awaitable[None]]
 Observer = Callable[[CloudEvent[DataT], Context], Awaitable[None]]
 Hook = Callable[[Context], Awaitable[None]]
+Retell = Callable[[Any, str, bytes], Awaitable[Sequence[Parcel]]]
+"""Makes messages anew, always the same, from a connection, the id of an outbox row and its body."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class Service:
         self.many_handlers: dict[str, tuple[ManyHandler[Any, Any], type[Struct]]] = {}
         self.event_handlers: dict[str, EventHandler[Any]] = {}
         self.observers: dict[str, Observer[Any]] = {}
+        self.retells: dict[str, Retell] = {}
         self.start_hooks: list[Hook] = []
         self.stop_hooks: list[Hook] = []
 
@@ -167,6 +171,20 @@ class Service:
                 raise DeclarationError(f"{self.name}: two handlers hear {event.type}")
             self.observers[event.type] = handler
             return handler
+
+        return register
+
+    def retells_as(self, event: Event[DataT]) -> Callable[[Retell], Retell]:
+        """Register what makes the messages of an outbox row anew that says only where they are.
+
+        Such a row stands for many events of one kind that follow from what is stored anyway: it is
+        written with their number, and read only where a process died before it had told them. The
+        rows of other events hold them whole (svc.mesh.parcels.packed).
+        """
+
+        def register(retell: Retell) -> Retell:
+            self.retells[event.subject] = retell
+            return retell
 
         return register
 

@@ -21,6 +21,7 @@ from svc.mesh.database import Database, Tx
 from svc.mesh.endpoint import Endpoint
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.outbox import Relay
+from svc.mesh.parcels import Parcel, bodies
 from svc.mesh.spans import below, fail, is_sampled, remote, spanning, start, traceparent_of
 from svc.mesh.together import Shared
 from svc.mesh.traced_doors import traced_door, traced_rpc
@@ -173,8 +174,9 @@ def messaging(subject: str, operation: str, event_id: str, correlation_id: str) 
 
 
 class Carried(msgspec.Struct):
-    """What an event in the outbox says of the work that caused it."""
+    """What an event in the outbox says of itself, and of the work that caused it."""
 
+    id: str = ""
     traceparent: str = ""
     correlationid: str = ""
 
@@ -182,20 +184,23 @@ class Carried(msgspec.Struct):
 class TracedRelay(Relay):
     """Publishes the outbox, each event in a producer span of the trace that caused it."""
 
-    async def _publish(self, events: list[tuple[str, bytes, str]]) -> None:
+    async def _publish(self, parcels: list[Parcel]) -> None:
         service = self.runtime.service.name
         spans: list[Span] = []
-        for subject, body, event_id in events:
-            carried = decoder(Carried).decode(body)
-            if is_sampled(carried.traceparent):
-                attributes = messaging(subject, "send", event_id, carried.correlationid)
-                attributes["messaging.batch.message_count"] = len(events)
-                name, parent = f"send {subject}", carried.traceparent
+        for parcel in parcels:
+            for body in bodies(parcel.body):
+                carried = decoder(Carried).decode(body)
+                if not is_sampled(carried.traceparent):
+                    continue
+                subject, parent = parcel.subject, carried.traceparent
+                attributes = messaging(subject, "send", carried.id, carried.correlationid)
+                attributes["messaging.batch.message_count"] = parcel.events
+                name = f"send {subject}"
                 spans.append(
                     start(service, name, SpanKind.PRODUCER, parent=parent, attributes=attributes)
                 )
         try:
-            await super()._publish(events)
+            await super()._publish(parcels)
         except BaseException as failure:
             for span in spans:
                 fail(span, failure)

@@ -26,6 +26,7 @@ from svc.mesh.errors import (
     TimedOut,
     Unavailable,
 )
+from svc.mesh.parcels import Parcel, packed
 from svc.mesh.wire import encode
 from svc.sportsbook import (
     house,
@@ -254,19 +255,21 @@ async def _tell(tx: Tx, paid: Sequence[Paid]) -> set[str]:
     """Announce accepted bets as one row of the outbox; return those with decided legs."""
     unknown = [each.bet.bet_id for each in paid if each.bet.event_ids is None]
     read = (await store_bets.told(tx, unknown))[0] if unknown else {}
-    events: list[tuple[str, bytes]] = []
+    parcels: list[Parcel] = []
     for each in paid:
         bet = each.bet
         placed = _placed(bet, bet.event_ids or read[bet.bet_id])
         envelope = each.context.envelope(BET_PLACED, placed, subject=bet.bet_id)
-        events.append((envelope.id, encode(envelope)))
-    body, row_id = msgspec.msgpack.encode(events), tx.context.new_id()
-    row = store_rush.Row(row_id=row_id, subject=BET_PLACED.subject, body=body, events=len(events))
+        parcels.append(Parcel(BET_PLACED.subject, encode(envelope), envelope.id))
+    row_id, count = tx.context.new_id(), len(parcels)
+    row = store_rush.Row(
+        row_id=row_id, subject=BET_PLACED.subject, body=packed(parcels), events=count
+    )
 
     async def keep() -> None:
         relay = tx.context.runtime.relay
         if relay is not None:
-            relay.keep(row_id, events, len(body))
+            relay.keep(row_id, lambda: parcels, count)
 
     tx.after_commit(keep)
     tx.after_commit(partial(risk.rises, tx.context))

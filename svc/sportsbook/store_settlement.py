@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 
 from svc.mesh.context import Context
 from svc.mesh.contract import Event
 from svc.mesh.database import Tx
+from svc.mesh.parcels import Parcel, packed
+from svc.mesh.wire import encode
 from svc.sportsbook.contract import BetResult, BetStatus
 from svc.sportsbook.store_arrays import arrays
 
@@ -145,20 +146,20 @@ async def publish_all(
     ]
     if not envelopes:
         return
-    events = [(each.id, msgspec.json.encode(each)) for each in envelopes]
-    row_id, body = tx.context.new_id(), msgspec.msgpack.encode(events)
+    parcels = [Parcel(event.subject, encode(each), each.id) for each in envelopes]
+    row_id, count = tx.context.new_id(), len(parcels)
     await tx.execute(
         "INSERT INTO mesh_outbox (event_id, subject, body, events) VALUES ($1, $2, $3, $4)",
         row_id,
         event.subject,
-        body,
-        len(events),
+        packed(parcels),
+        count,
     )
-    tx.pending_events += len(events)
+    tx.pending_events += count
     relay = tx.context.runtime.relay
 
     async def keep() -> None:
         if relay is not None:
-            relay.keep(row_id, events, len(body))
+            relay.keep(row_id, lambda: parcels, count)
 
     tx.after_commit(keep)

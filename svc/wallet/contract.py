@@ -297,8 +297,9 @@ class BalanceChanged(EventData, frozen=True, kw_only=True):
 
 
 BALANCE_CHANGED = Event(
-    "BalanceChangedEvent", "wallet", BalanceChanged, "A transfer changed a player's balance."
-)
+    "BalanceChangedEvent", "wallet", BalanceChanged, "A transfer changed a player's balance.",
+    together=True,
+)  # fmt: skip
 
 MONEY_CALLERS = ("sportsbook", "payment", "casino", "gateway")
 """Who may move money by call: the three of the diagram, and the gateway's gRPC door."""

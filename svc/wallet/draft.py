@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from svc.wallet.announcements import events_of
+from svc.wallet.announcements import Announcement
 from svc.wallet.book import Book
 from svc.wallet.ledger import Decided
+from svc.wallet.refreshing import Shown
 from svc.wallet.store import Written
 
 
@@ -13,21 +14,21 @@ class Draft:
     """A batch before it is written: what was decided, and on which wallets it rests.
 
     `before` has the seq that each wallet had when it was first looked at. Once it is `sealed`,
-    ready to be written, nothing is added any more.
+    ready to be written, nothing is added any more; `shown` are its wallets as they stand then.
     """
 
     book: Book = field(default_factory=lambda: Book({}))
     before: dict[str, int] = field(default_factory=dict[str, int])
     decided: list[Decided] = field(default_factory=list[Decided])
     ids: set[str] = field(default_factory=set[str])
-    events: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+    announced: list[Announcement] = field(default_factory=list[Announcement])
+    shown: dict[str, Shown] = field(default_factory=dict[str, Shown])
     sealed: Written | None = None
 
     def add(self, decided: list[Decided]) -> None:
         """Take in what was decided on the draft's book."""
         self.decided += decided
         self.ids.update([record.transfer_id for record, _ in decided])
-        self.events += events_of(decided)
 
     def unmoved(self) -> list[tuple[str, int]]:
         """Return user and seq of the wallets that were looked at and left as they were."""

@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 
 from svc.mesh.context import Context
 from svc.mesh.errors import Unavailable
-from svc.wallet.announcements import Refresher
 from svc.wallet.draft import Draft
 from svc.wallet.ledger import Answer
 from svc.wallet.operations import Operation
+from svc.wallet.refreshing import Refresher
 from svc.wallet.writer import Writer
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Group:
             if not written:
                 break
             # First what Postgres works on next, then what is done.
-            following = self._send() if self.draft.sealed is not None else None
+            following = self._send() if self.draft.decided else None
             self.writer.committed(draft)
             for one in asked:
                 one.answer(one.decided)

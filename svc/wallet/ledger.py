@@ -50,20 +50,23 @@ def _tombstone(undo: Record) -> Record:
 
 def _decide_new(operation: Operation, mark: bytes, book: Book, context: Context) -> Record:
     """Decide an operation and enter it into the book."""
-    wallet = rules.wallet_concerned(operation, book)
+    user_id = rules.player_concerned(operation, book)
+    wallet = book.wallets.get(user_id) if user_id else None
     if wallet is not None and wallet.excluded_until is not None:
         book.now = context.now()
     try:
         plan = rules.decide(operation, book)
     except Refused as refusal:
-        record = _refused(operation, mark, wallet, refusal)
+        record = _refused(operation, mark, user_id, wallet, refusal)
     else:
-        record = _done(operation, mark, wallet, plan)
+        record = _done(operation, mark, user_id, wallet, plan)
     book.add((record,))
     return record
 
 
-def _done(operation: Operation, mark: bytes, wallet: Wallet | None, plan: rules.Plan) -> Record:
+def _done(
+    operation: Operation, mark: bytes, user_id: str | None, wallet: Wallet | None, plan: rules.Plan
+) -> Record:
     """Move the wallet's money as planned, and return the record that says so."""
     seq = None
     if wallet and plan.outcome == "applied":
@@ -79,7 +82,7 @@ def _done(operation: Operation, mark: bytes, wallet: Wallet | None, plan: rules.
         verb=VERBS[type(operation)],
         outcome=plan.outcome,
         fingerprint=mark,
-        user_id=wallet.user_id if wallet else None,
+        user_id=user_id,
         currency=wallet.currency if wallet else None,
         kind=plan.kind,
         reference=plan.reference,
@@ -93,14 +96,16 @@ def _done(operation: Operation, mark: bytes, wallet: Wallet | None, plan: rules.
     )
 
 
-def _refused(operation: Operation, mark: bytes, wallet: Wallet | None, refusal: Refused) -> Record:
+def _refused(
+    operation: Operation, mark: bytes, user_id: str | None, wallet: Wallet | None, refusal: Refused
+) -> Record:
     """Return the record of an operation that a rule said no to: what was asked, and why not."""
     return Record(
         transfer_id=operation.transfer_id,
         verb=VERBS[type(operation)],
         outcome="refused",
         fingerprint=mark,
-        user_id=wallet.user_id if wallet else getattr(operation, "user_id", None),
+        user_id=user_id,
         currency=wallet.currency if wallet else None,
         kind=getattr(operation, "kind", None),
         reference=getattr(operation, "reference", None),

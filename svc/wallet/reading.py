@@ -6,7 +6,6 @@ from typing import Any
 from svc.mesh.context import Context
 from svc.mesh.errors import Invalid, NotFound
 from svc.wallet import statements
-from svc.wallet.announcements import balance_of
 from svc.wallet.book import NOTHING, Money
 from svc.wallet.contract import (
     Balance,
@@ -18,6 +17,7 @@ from svc.wallet.contract import (
 )
 from svc.wallet.contract_statements import Entry
 from svc.wallet.export import csv_of
+from svc.wallet.refreshing import balance_of
 
 CURSOR = re.compile(r"[0-9]{1,18}")
 

@@ -138,16 +138,16 @@ def answer(record: Record) -> Receipt | Refused:
     )
 
 
-def wallet_concerned(operation: Operation, book: Book) -> Wallet | None:
-    """Return whose money an operation is about, None when nobody knows."""
+def player_concerned(operation: Operation, book: Book) -> str | None:
+    """Return whose money an operation is about, by user id; None when nobody knows."""
     match operation:
         case Deduct() | Credit() | Hold() | Close() | Exclude() | EndBonus():
-            return book.wallets.get(operation.user_id)
+            return operation.user_id
         case Capture() | Release():
             source = book.holds.get(operation.hold_id)
         case Rollback():
             source = book.records.get(operation.original_transfer_id)
-    return book.wallets.get(source.user_id) if source and source.user_id else None
+    return source.user_id if source else None
 
 
 def _deduct(operation: Deduct, book: Book) -> Plan:

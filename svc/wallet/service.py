@@ -13,11 +13,12 @@ from svc.payment import contract as payment
 from svc.scheduler import contract as scheduler
 from svc.sportsbook import contract as sportsbook
 from svc.wallet import audit as auditing, bonuses, ledger, reading, statements, store
-from svc.wallet.announcements import finish_refreshing
+from svc.wallet.announcements import retold
 from svc.wallet.contract import (
     APPLY_BATCH,
     AUDIT,
     BALANCE,
+    BALANCE_CHANGED,
     CAPTURE,
     CREDIT_BALANCE,
     DEDUCT_BALANCE,
@@ -49,6 +50,7 @@ from svc.wallet.contract import (
 from svc.wallet.group import group_of
 from svc.wallet.heard import apply_heard, exclude
 from svc.wallet.operations import Close, Credit, Deduct, Operation, of_item
+from svc.wallet.refreshing import finish_refreshing
 
 wallet = Service(
     WALLET,
@@ -76,6 +78,7 @@ wallet = Service(
 )
 
 AUDIT_JOB = "audit"
+wallet.retells_as(BALANCE_CHANGED)(retold)
 
 
 @wallet.answers(BALANCE)

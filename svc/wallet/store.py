@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import asyncpg
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -15,6 +16,8 @@ SHARDS_MAX = 64
 STALE = "WL001"
 PLACES = "_order"
 """How the indexes are called by which no place in a player's order is taken twice."""
+SETTLING_LOCK = 7_201_003
+"""The advisory lock that every batch shares, and who must see all that was decided has alone."""
 SHARD_LOCKS = 7_201_002
 """The advisory locks of the shards' owners: this and the shard's number."""
 
@@ -23,27 +26,28 @@ TRANSFER = """id, verb, outcome, fingerprint, user_id, currency, kind, reference
     detail, hold_id, stake_id, original_id"""
 """What a transfer says of itself, in the order that the chain's hash covers it."""
 TRANSFER_WIDTH = 21
+USER_ID, SEQ = 4, 14
+"""Where in it the player stands, and the place among the player's transfers."""
 WALLET = "user_id, currency, cash, bonus, held, seq, last_id, closed, excluded_until"
 """What is read of a wallet."""
 
 
-class Changed(NamedTuple):
-    """A wallet that a batch moves: from which seq to which, and what it holds then."""
+class Told(NamedTuple):
+    """A row of the outbox: `body` says where to find so many events (svc/wallet/retelling.py)."""
 
-    user_id: str
-    before: int
-    seq: int
-    currency: str
-    money: Money
-    last_id: str
+    row_id: str
+    body: bytes
+    events: int
 
 
 class Written(Struct, frozen=True, kw_only=True):
     """One batch as it is written: rows of transfers in the order of their ids, and what follows.
 
-    `unmoved` are the wallets on which refusals rest, with the seq that was believed; `house` is
-    the change of the house's accounts by currency and name; `links` are (id, what, transfer id);
-    `stakes` must not have been credited before; `arguments` are what is sent, once it is ready.
+    `unmoved` are the wallets on which refusals rest, with the seq that was believed; `moved` are
+    the places of the rows, from 1 on, after which the wallets stand that move, in the order of
+    their users, and `before` the seq that each was believed to have; `house` is the change of the
+    house's accounts by currency and name; `links` are (id, what, transfer id); `stakes` must not
+    have been credited before; `arguments` are what is sent, once it is ready.
     """
 
     shard: int
@@ -53,14 +57,13 @@ class Written(Struct, frozen=True, kw_only=True):
     at: datetime
     rows: list[tuple[object, ...]]
     unmoved: list[tuple[str, int]]
-    changed: list[Changed]
+    moved: list[int]
+    before: list[int]
     house: dict[tuple[str, str], int]
     links: list[tuple[str, str, str]]
     stakes: list[str]
-    event_id: str
     subject: str
-    body: bytes
-    events: int
+    told: list[Told]
     arguments: tuple[object, ...] = ()
 
 
@@ -111,6 +114,11 @@ async def lock_wallets(connection: Any, users: Iterable[str]) -> dict[str, Walle
     return {str(row["user_id"]): _wallet(row) for row in rows}
 
 
+async def wait_for_all(connection: Any) -> None:
+    """Wait until nobody is writing, and let nobody write until this transaction ends."""
+    await connection.fetchval("SELECT pg_advisory_xact_lock($1)", SETTLING_LOCK)
+
+
 async def restrict_wallets(connection: Any, wallets: Sequence[Wallet]) -> None:
     """Write what locked wallets are closed to, in the transaction that writes why."""
     await connection.execute(
@@ -144,6 +152,15 @@ async def transfers(connection: Any, ids: Collection[str], holds: Collection[str
     return [_record(row) for row in rows]
 
 
+async def decided(connection: Any, ids: Collection[str]) -> dict[str, tuple[Record, datetime]]:
+    """Return the transfers with these ids, and when each was decided, by id."""
+    rows = await connection.fetch(
+        f"SELECT {TRANSFER}, decided_at FROM transfer WHERE id = ANY($1::uuid[])",  # noqa: S608 -- the columns are written above
+        list(ids),
+    )
+    return {str(row["id"]): (_record(row), row["decided_at"]) for row in rows}
+
+
 async def claim_shard(connection: Any) -> int | None:
     """Become the owner of a free shard for as long as the connection lives; None if all are taken.
 
@@ -164,7 +181,7 @@ async def end_of_chain(connection: Any, shard: int) -> tuple[int, bytes]:
     return row["no"], row["hash"]
 
 
-WRITE = "SELECT write_batch({})".format(", ".join(f"${number}" for number in range(1, 47)))
+WRITE = "SELECT write_batch({})".format(", ".join(f"${number}" for number in range(1, 42)))
 
 
 async def write(connection: Any, batch: Written) -> None:
@@ -183,46 +200,40 @@ def ready(batch: Written) -> Written:
 
 def arguments_of(batch: Written) -> tuple[object, ...]:
     """Return what is sent of a batch."""
-    unmoved, changed, links = batch.unmoved, batch.changed, batch.links
+    unmoved, links, told = batch.unmoved, batch.links, batch.told
     return (
         batch.shard, batch.no, batch.prev, batch.hash, batch.at,
         array([user for user, _ in unmoved]), array([seq for _, seq in unmoved]),
-        array([one.user_id for one in changed]), array([one.before for one in changed]),
-        array([one.seq for one in changed]), array([one.money.cash for one in changed]),
-        array([one.money.bonus for one in changed]), array([one.money.held for one in changed]),
-        array([one.last_id for one in changed]),
+        array(batch.moved), array(batch.before),
         [currency for currency, _ in batch.house], [name for _, name in batch.house],
         list(batch.house.values()),
         [link[0] for link in links], [link[1] for link in links], [link[2] for link in links],
-        array(batch.stakes), batch.event_id, batch.subject, batch.body, batch.events,
+        array(batch.stakes),
+        [one.row_id for one in told], batch.subject,
+        [one.body for one in told], [one.events for one in told],
         *map(column_of, FREE, zip(*batch.rows, strict=True)),
     )  # fmt: skip
 
 
 FREE = [number in {3, 7, 16, 17} for number in range(TRANSFER_WIDTH)]
 """Which columns of a transfer may hold any bytes or text; the driver's own arrays carry those."""
+as_json = msgspec.json.Encoder().encode
 
 
 def column_of(free: bool, values: Sequence[object]) -> object:
-    """Return a column as an array; None when it is null throughout."""
-    if values[0] is None and values.count(None) == len(values):
-        return None
-    return values if free else array(values)
+    """Return a column as an array; None when it is null or nought throughout."""
+    if free:
+        return None if values.count(None) == len(values) else values
+    return array(values) if any(values) else None
 
 
-def array(values: Sequence[Any]) -> str:
+def array(values: Sequence[object]) -> str:
     """Return an array in Postgres's text form, of ids, numbers and our own words.
 
-    The driver's binary form looks at every element in Python: several times as expensive.
+    Of these it is the JSON form in other brackets. The driver's binary form looks at every element
+    in Python: many times as expensive.
     """
-    if None in values:
-        values = ["NULL" if one is None else one for one in values]
-    if not values or type(values[0]) is int:
-        return "{" + ",".join(map(str, values)) + "}"
-    try:
-        return "{" + ",".join(values) + "}"
-    except TypeError:
-        return "{" + ",".join(map(str, values)) + "}"
+    return f"{{{as_json(values)[1:-1].decode()}}}"
 
 
 def values(record: Record) -> tuple[object, ...]:

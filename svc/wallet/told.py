@@ -11,7 +11,8 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from svc.mesh.envelope import CloudEvent
-from svc.mesh.outbox import events_of
+from svc.mesh.parcels import bodies
+from svc.wallet.announcements import retold
 from svc.wallet.contract import BALANCE_CHANGED, BalanceChanged
 from svc.wallet.invariants import ENTRY_WITHOUT_EVENT, EVENT_WITHOUT_ENTRY
 
@@ -78,10 +79,14 @@ class Listener:
         To be called in the transaction that reads the ledger, after `listen`.
         """
         waiting = await self.connection.fetch(
-            "SELECT event_id, subject, body, events FROM mesh_outbox"
+            "SELECT event_id, body, events FROM mesh_outbox WHERE subject = $1", SUBJECT
         )
-        events = [one for row in waiting for one in events_of(row)]
-        await self._keep([of(body, "waiting") for subject, body, _ in events if subject == SUBJECT])
+        for row in waiting:
+            told = [row["body"]]
+            if row["events"] is not None:
+                parcels = await retold(self.connection, str(row["event_id"]), row["body"])
+                told = [body for parcel in parcels for body in bodies(parcel.body)]
+            await self._keep([of(body, "waiting") for body in told])
         await self._read("later")
         await self.connection.execute(WAIT_NO_MORE)
         if self.since is not None:
@@ -108,7 +113,8 @@ class Listener:
             while left:
                 messages = await subscription.fetch(min(left, AT_ONCE), timeout=FETCH_S)
                 first = first or messages[0].metadata.timestamp
-                await self._keep([of(message.data, source) for message in messages])
+                told = [of(body, source) for one in messages for body in bodies(one.data)]
+                await self._keep(told)
                 left = messages[-1].metadata.num_pending
                 self.next = messages[-1].metadata.sequence.stream + 1
         finally:

@@ -9,23 +9,24 @@ by id, the own shard.
 
 from collections import deque
 from collections.abc import Collection, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from svc.mesh.clock import new_id
 from svc.mesh.context import Context
 from svc.mesh.database import LOST
 from svc.mesh.errors import Unavailable
 from svc.wallet import chain, store
-from svc.wallet.announcements import Refresher, packed
+from svc.wallet.announcements import announced
 from svc.wallet.book import Book, Wallet
 from svc.wallet.concerned import Concerned
 from svc.wallet.contract import BALANCE_CHANGED
 from svc.wallet.draft import Draft
 from svc.wallet.ledger import Answer, decide
 from svc.wallet.operations import Credit, Deduct, Operation
+from svc.wallet.refreshing import Refresher
 from svc.wallet.written import written
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ NOT_OURS = "WL002"
 
 class Overtaken(Exception):
     """Another transaction decided something that these operations refer to; it is visible now."""
+
+
+class StakeUnknown(Exception):
+    """A credit names a stake that nobody has decided: it may be just on its way."""
 
 
 class WalletsMissing(Exception):
@@ -235,19 +240,26 @@ class Writer:
         concerned = Concerned.by(operations)
         opened: dict[str, str] = {}
         careful = self.careful > 0 or concerned.refers or bool(concerned.restricted)
+        alone = False
         self.careful -= self.careful > 0
         for _ in range(ATTEMPTS_MAX):
             try:
                 if not careful:
                     return await self._hopeful(operations, contexts, concerned, opened)
                 async with self.connection.transaction():
-                    answers, batch, draft = await self._locked(operations, contexts, opened)
+                    if alone:
+                        await store.wait_for_all(self.connection)
+                    answers, batch, draft = await self._locked(
+                        operations, contexts, opened, alone=alone
+                    )
                 self._committed(batch, draft)
             except WalletsMissing as missing:
                 opened |= missing.currency_of
                 await store.open_wallets(self.connection, opened, self.runtime.clock.now())
             except Overtaken:
                 careful = True
+            except StakeUnknown:
+                careful = alone = True
             except asyncpg.PostgresError as failure:
                 if not self._may_try_again(failure):
                     raise
@@ -285,6 +297,7 @@ class Writer:
         records = await store.transfers(self.connection, asked, ()) if asked else ()
         draft = self._draft(operations, wallets, concerned.users, opened)
         draft.book.add(records)
+        self._check_stakes(operations, draft)
         answers, decided = decide(operations, contexts, draft.book)
         draft.add(decided)
         if decided:
@@ -292,8 +305,26 @@ class Writer:
             self._committed(await self._write(draft, stakes), draft)
         return answers
 
+    @staticmethod
+    def _check_stakes(operations: Sequence[Operation], draft: Draft) -> None:
+        """Raise StakeUnknown for a credit of a stake that may be on its way; free spins have none.
+
+        What is asked in the same batch comes before or after it, as it was asked.
+        """
+        known = {operation.transfer_id for operation in operations} | draft.book.records.keys()
+        for operation in operations:
+            if isinstance(operation, Credit) and not operation.into:
+                stake = operation.stake_transfer_id
+                if stake and stake not in known:
+                    raise StakeUnknown
+
     async def _locked(
-        self, operations: Sequence[Operation], contexts: Sequence[Context], opened: Collection[str]
+        self,
+        operations: Sequence[Operation],
+        contexts: Sequence[Context],
+        opened: Collection[str],
+        *,
+        alone: bool,
     ) -> tuple[list[Answer], store.Written | None, Draft]:
         """Lock the players concerned, read what the rules need to know, decide and write."""
         concerned = Concerned.by(operations)
@@ -306,6 +337,8 @@ class Writer:
             raise Overtaken
         draft = self._draft(operations, wallets, concerned.users, opened)
         draft.book.add(records)
+        if not alone:
+            self._check_stakes(operations, draft)
         answers, decided = decide(operations, contexts, draft.book)
         draft.add(decided)
         written = await self._write(draft, []) if decided else None
@@ -357,13 +390,18 @@ class Writer:
         prev, no = (self.hash, self.no + 1) if before is None else (before.hash, before.no + 1)
         rows = sorted([store.values(record) for record, _ in draft.decided])
         at = self.runtime.clock.now()
+        draft.announced = announced(draft.decided)
+        wallets = draft.book.wallets
         batch = written(
             shard=self.shard, no=no, prev=prev,
             hash=chain.hash_of(self.shard, no, at, prev, rows), at=at, rows=rows,
-            unmoved=draft.unmoved(), wallets=draft.book.wallets, before=draft.before,
-            decided=draft.decided, stakes=stakes, event_id=new_id(),
-            subject=BALANCE_CHANGED.subject, body=packed(draft.events), events=len(draft.events),
+            unmoved=draft.unmoved(), wallets=wallets, before=draft.before, decided=draft.decided,
+            stakes=stakes, subject=BALANCE_CHANGED.subject,
+            told=[announcement.row() for announcement in draft.announced],
         )  # fmt: skip
+        moved = [str(rows[place - 1][store.USER_ID]) for place in batch.moved]
+        for wallet in map(wallets.__getitem__, moved):
+            draft.shown[wallet.user_id] = wallet.currency, wallet.money, wallet.seq
         draft.sealed = store.ready(batch)
         return draft.sealed
 
@@ -378,10 +416,12 @@ class Writer:
         self.ids_in_order.extend(draft.ids)
         while len(self.ids_in_order) > IDS_KEPT:
             self.ids.discard(self.ids_in_order.popleft())
-        if batch.events and self.runtime.relay is not None:
-            self.runtime.relay.keep(batch.event_id, draft.events, len(batch.body))
+        if draft.announced and self.runtime.relay is not None:
+            for told in draft.announced:
+                make = partial(told.parcels, batch.at)
+                self.runtime.relay.keep(told.row_id, make, len(told.told))
             self.runtime.relay.committed()
-        self.refresher.show(batch.changed)
+        self.refresher.show(draft.shown)
 
     def _make_room(self) -> None:
         """Forget the wallets that came first; the next use reads what is committed by then."""

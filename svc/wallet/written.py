@@ -1,17 +1,23 @@
 """What follows from decided transfers: the wallets, the house's balances and the links."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from svc.wallet.book import Record, Wallet
 from svc.wallet.ledger import Decided
 from svc.wallet.rules import HOUSE_OF
-from svc.wallet.store import Changed, Written
+from svc.wallet.store import SEQ, USER_ID, Written
 
 House = dict[tuple[str, str], int]
 
 
 def written(
-    *, wallets: dict[str, Wallet], before: dict[str, int], decided: list[Decided], **rest: Any
+    *,
+    rows: list[tuple[object, ...]],
+    wallets: dict[str, Wallet],
+    before: dict[str, int],
+    decided: list[Decided],
+    **rest: Any,
 ) -> Written:
     """Return a batch with all that follows from its transfers.
 
@@ -24,13 +30,22 @@ def written(
             _add_to_house(house, record)
             if record.hold_id or record.stake_id or record.original_id:
                 links += links_of(record)
-    changed = [
-        Changed(user, before[user], wallet.seq, wallet.currency, wallet.money, wallet.last_id or "")
-        for user, wallet in sorted(wallets.items())
-        if wallet.seq != before[user]
-    ]
+    last = last_rows(rows, wallets)
+    users = sorted(last)
     links.sort()
-    return Written(changed=changed, house=house, links=links, **rest)
+    return Written(
+        rows=rows, moved=[last[user] for user in users], before=[before[user] for user in users],
+        house=house, links=links, **rest,
+    )  # fmt: skip
+
+
+def last_rows(rows: Sequence[tuple[object, ...]], wallets: dict[str, Wallet]) -> dict[Any, int]:
+    """Return for each user whose wallet moves the place, from 1 on, of the row it stands after."""
+    return {
+        row[USER_ID]: place
+        for place, row in enumerate(rows, 1)
+        if row[SEQ] is not None and row[SEQ] == wallets[str(row[USER_ID])].seq
+    }
 
 
 def links_of(record: Record) -> list[tuple[str, str, str]]:

@@ -8,6 +8,7 @@ import msgspec
 
 from svc.mesh.contract import LANE_OF_TOPIC
 from svc.mesh.envelope import CloudEvent
+from svc.mesh.parcels import bodies
 from svc.platform import streams
 from svc.platform.installation import Installation
 
@@ -47,9 +48,8 @@ async def told_of(installation: Installation, user_id: str) -> Told:
             subscription = await jetstream.subscribe(f"{topic}.events.>", ordered_consumer=True)
             while True:
                 message = await subscription.next_msg(timeout=5)
-                event = decode(message.data)
-                if event.data.get("user_id") == user_id:
-                    found.append(event)
+                events = [decode(body) for body in bodies(message.data)]
+                found += [event for event in events if event.data.get("user_id") == user_id]
                 if message.metadata.sequence.stream >= last:
                     break
             await subscription.unsubscribe()

@@ -21,8 +21,7 @@ class Shown(Struct, frozen=True):
 async def cache(platform: Platform) -> AsyncGenerator[Cache]:
     """The bucket of casino, as casino sees it."""
     async with platform.nats("casino") as connection:
-        jetstream = connection.jetstream(timeout=2)
-        yield Cache(jetstream, "casino", "casino", log.logger("casino", "test"))
+        yield Cache(connection, "casino", "casino", log.logger("casino", "test"))
 
 
 async def loaded(cache: Cache, key: str, text: str) -> Shown:

@@ -10,6 +10,7 @@ from svc.mesh.clock import new_id
 from svc.mesh.connection import Message
 from svc.mesh.errors import Unavailable
 from svc.mesh.ingest import BATCH_MAX
+from svc.mesh.parcels import Parcel
 from svc.mesh.wire import encode
 from svc.platform import streams
 from tests.mesh.pair import HAPPENED, MANY, NUMBERS, Ask, Happened, Pair
@@ -72,7 +73,7 @@ async def test_events_that_are_sent_again_are_stored_once(pair: Pair) -> None:
         context.envelope(HAPPENED, Happened(number=next(NUMBERS)), subject="x")
         for _ in range(BATCH_MAX)
     ]
-    events = [(HAPPENED.subject, encode(one), one.id) for one in envelopes]
+    events = [Parcel(HAPPENED.subject, encode(one), one.id) for one in envelopes]
     operator = await streams.connect(pair.installation, "operator")
     try:
         stream = operator.jetstream()
@@ -91,4 +92,4 @@ async def test_events_that_no_stream_takes_are_unavailable_at_once(pair: Pair) -
     nobody = f"_INBOX.{pair.asking.service.name}.nobody"
 
     with pytest.raises(Unavailable, match="no stream takes it"):
-        await pair.answering.ingest.publish([(nobody, b"{}", new_id())] * 8)
+        await pair.answering.ingest.publish([Parcel(nobody, b"{}", new_id())] * 8)

@@ -8,6 +8,7 @@ from svc.mesh import letters
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Undeclared
 from svc.mesh.letters import Letter
+from svc.mesh.parcels import Parcel
 from svc.mesh.wire import encode
 from svc.platform import streams
 from tests.mesh.pair import HAPPENED, NEVER_DECLARED, NUMBERS, Happened, Pair
@@ -165,7 +166,7 @@ async def test_what_is_no_event_is_parked_even_among_those_that_share_a_transact
     ]
     bodies.insert(10, b"nothing of the kind")
     bodies.insert(15, b'{"type":"HappenedEvent","subject":"half of one"}')
-    await pair.answering.publish_all([(HAPPENED.subject, body, new_id()) for body in bodies])
+    await pair.answering.publish_all([Parcel(HAPPENED.subject, body, new_id()) for body in bodies])
 
     async def all_there() -> bool:
         return {data.number for _, data in events} <= set(await pair.effects())

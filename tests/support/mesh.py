@@ -16,6 +16,7 @@ from svc.mesh.context import Context
 from svc.mesh.contract import Call, Event
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import Resting
+from svc.mesh.parcels import bodies
 from svc.mesh.process import Process
 from svc.mesh.settings import Settings
 from tests.support.platform import Platform
@@ -121,9 +122,10 @@ class Operator:
                 while len(found) < count if count else read < there:
                     message = await subscription.next_msg(timeout=within_s)
                     read += 1
-                    envelope = decode(message.data)
-                    if matches(envelope.data):
-                        found.append(envelope)
+                    for body in bodies(message.data):
+                        envelope = decode(body)
+                        if matches(envelope.data):
+                            found.append(envelope)
         except TimeoutError:
             raise AssertionError(
                 f"{event.type}: {len(found)} of {count or 'all'} heard within {within_s} s"

@@ -10,7 +10,6 @@ from svc.mesh.clock import new_id
 from svc.mesh.errors import Invalid, NotFound
 from svc.mesh.types import AMOUNT_MAX
 from svc.wallet import contract as wallet
-from svc.wallet.announcements import finish_refreshing
 from svc.wallet.contract import (
     AlreadySettled,
     BalanceTooLarge,
@@ -18,6 +17,7 @@ from svc.wallet.contract import (
     InsufficientFunds,
     TransferConflict,
 )
+from svc.wallet.refreshing import finish_refreshing
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
 from tests.wallet.player import Player, item_of

@@ -9,6 +9,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from svc.demo.client import until
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import RemoteBug, Unavailable
+from svc.mesh.parcels import bodies
 from svc.wallet import contract as wallet
 from svc.wallet.contract import BALANCE_CHANGED, BalanceChanged
 from tests.bench.acknowledged import compared
@@ -97,7 +98,7 @@ async def published_events(operator: Operator) -> list[CloudEvent[BalanceChanged
     seen = 0
     while seen < last:
         for message in await subscription.fetch(AT_ONCE, timeout=10):
-            found.append(decode(message.data))
+            found += [decode(body) for body in bodies(message.data)]
             seen = message.metadata.sequence.stream
     await subscription.unsubscribe()
     return found

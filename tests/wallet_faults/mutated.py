@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import asyncpg
-import msgspec
 from msgspec.structs import replace
 
 from svc import __main__ as program
-from svc.mesh.clock import new_id
 from svc.mesh.context import Context
 from svc.mesh.settings import Settings
-from svc.wallet import draft, group, ledger, rules, store, writer, written
+from svc.wallet import group, ledger, rules, store, writer, written
+from svc.wallet.announcements import Announcement
 from svc.wallet.book import Book, Money, Record
 from svc.wallet.contract import Capture, Receipt, Rollback
 from svc.wallet.ledger import Answer, Decided
@@ -235,28 +234,23 @@ def writes_other_than_it_hashed() -> None:
 
 @mutant
 def loses_an_event_of_many() -> None:
-    events_of, numbers = draft.events_of, itertools.count()
+    announced, numbers = writer.announced, itertools.count()
 
-    def lost(decided: Any) -> list[tuple[str, bytes]]:
-        return [event for event in events_of(decided) if next(numbers) % 97 != 96]
+    def lost(decided: list[Decided]) -> list[Announcement]:
+        return announced([one for one in decided if next(numbers) % 97 != 96])
 
-    draft.events_of = lost
+    writer.announced = lost
 
 
 @mutant
 def tells_an_event_twice() -> None:
     """Under another id, so that the stream cannot know."""
-    events_of = draft.events_of
+    announced = writer.announced
 
-    def twice(decided: Any) -> list[tuple[str, bytes]]:
-        events = events_of(decided)
-        for _, body in events[:1]:
-            other = msgspec.json.decode(body)
-            other["id"] = new_id()
-            events.append((other["id"], msgspec.json.encode(other)))
-        return events
+    def twice(decided: list[Decided]) -> list[Announcement]:
+        return announced(decided) + announced(decided[:1])
 
-    draft.events_of = twice
+    writer.announced = twice
 
 
 @mutant
