@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from svc.mesh.context import Context
     from svc.mesh.edge import Edge
 
-IN_FLIGHT_MAX = 4
+IN_FLIGHT_MAX = 3
 """Messages of one subject on their way: while some are answered, others are being worked on."""
-SHARE_MIN = 32
+SHARE_MIN = 48
 """Calls that travel together even if that leaves messages unused."""
 BATCH_MAX = 512
 """Calls in one message: far below the broker's largest payload, unless their bodies are large."""

@@ -9,7 +9,7 @@ from svc.wallet.refreshing import Shown
 from svc.wallet.store import Written
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Draft:
     """A batch before it is written: what was decided, and on which wallets it rests.
 

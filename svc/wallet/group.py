@@ -1,8 +1,9 @@
 """Group commit: what is asked while a batch commits is committed together with the next one.
 
 There is no timer. A lone call is written at once; under load batches grow by themselves. While
-Postgres writes one batch the next is decided already, on what the first will have left. Operations
-keep the order in which they came, and each caller is answered only after the commit of its own.
+Postgres writes one batch the next is decided already, on what the first will have left, and follows
+at once. Operations keep the order in which they came, and each caller is answered only after the
+commit of its own.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from svc.mesh.context import Context
 from svc.mesh.errors import Unavailable
+from svc.wallet import careful
 from svc.wallet.draft import Draft
 from svc.wallet.ledger import Answer
 from svc.wallet.operations import Operation
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
 BATCH_MAX = 512
 """Operations in one transaction; a request of more goes alone."""
-SHARE_MIN = 128
-"""Operations that are committed together even if nothing is left for the next batch."""
 
 
 class Asked:
@@ -105,32 +105,19 @@ class Group:
         A draft that is full is sealed at once: when Postgres is free, it only has to be sent.
         """
         queue, writer, draft = self.queue, self.writer, self.draft
-        while queue and not self.alone and draft.sealed is None:
-            asked, share = queue[0], self._share()
-            if draft.decided and len(draft.decided) + len(asked.operations) > share:
-                break
-            if not writer.simple(asked.operations, draft):
+        while queue and not self.alone:
+            asked = queue[0]
+            if draft.decided and len(draft.decided) + len(asked.operations) > BATCH_MAX:
+                if writer.flying is not None:
+                    writer.seal(draft, draft.stakes())
+                return
+            plain = writer.simple(asked.operations, draft)
+            if plain is None:
                 self._look()
                 return
             queue.popleft()
-            asked.decided = writer.decide(asked.operations, asked.contexts, draft)
+            asked.decided = writer.decide(plain, asked.contexts, draft)
             self.drafted.append(asked)
-            if len(draft.decided) >= share:
-                break
-        else:
-            return
-        if writer.writing is not None:
-            writer.seal(draft)
-
-    def _share(self) -> int:
-        """Return how many operations a batch takes: half of all that are here.
-
-        If one batch took all, Postgres would wait for us and then we for Postgres.
-        """
-        writing = self.writer.writing
-        here = len(self.draft.decided) + (len(writing.decided) if writing else 0)
-        here += sum(len(asked.operations) for asked in self.queue)
-        return min(max(here // 2, SHARE_MIN), BATCH_MAX)
 
     def _look(self) -> None:
         """Begin to read the wallets that nobody has asked for yet."""
@@ -168,47 +155,55 @@ class Group:
             self.task = None
 
     async def _write(self) -> None:
-        """Write what is drafted; meanwhile the next draft begins, and follows if it is sealed."""
+        """Write what is drafted, then what was drafted meanwhile, as long as there is anything."""
         draft, asked, sending = self._send()
         while True:
             try:
                 written = await sending
             except Exception as failure:  # noqa: BLE001  # whatever it is, who waits must hear of it
-                self.writer.writing = None
-                self._forget_draft()
-                for one in asked:
-                    one.fail(failure)
+                self._crashed(asked, failure)
                 return
             if not written:
-                break
+                await self._anew(draft, asked)
+                return
             # First what Postgres works on next, then what is done.
             following = self._send() if self.draft.decided else None
             self.writer.committed(draft)
             for one in asked:
                 one.answer(one.decided)
             if following is None:
-                self.writer.writing = None
+                self.writer.flying = None
                 self._decide()
                 return
             draft, asked, sending = following
             self._decide()
-        # A belief was wrong, so what was decided after it falls with it: all of it anew, in order.
-        self.writer.writing = None
+
+    def _send(self) -> "tuple[Draft, list[Asked], asyncio.Task[bool]]":
+        """Begin to write what is drafted; the next draft is decided on what it will leave."""
+        draft, asked, writer = self.draft, self.drafted, self.writer
+        self.draft, self.drafted = Draft(), []
+        writer.seal(draft, draft.stakes())
+        writer.flying = draft
+        return draft, asked, asyncio.create_task(writer.write(draft))
+
+    def _crashed(self, asked: list[Asked], failure: Exception) -> None:
+        """Tell who waits that nobody knows what became of it; what was not sent waits on."""
+        self.writer.flying = None
+        self.writer.drop()
+        for one in asked:
+            one.fail(failure)
+        self._forget_draft()
+
+    async def _anew(self, draft: Draft, asked: list[Asked]) -> None:
+        """Decide all anew, in order: a belief was wrong, and what follows from it falls with it."""
+        self.writer.flying = None
+        self.writer.undo([draft, self.draft])
         self._forget_draft()
         self.queue.extendleft(reversed(asked))
         await self._go_alone()
 
-    def _send(self) -> "tuple[Draft, list[Asked], asyncio.Task[bool]]":
-        """Begin to write what is drafted."""
-        draft, asked = self.draft, self.drafted
-        self.draft, self.drafted = Draft(), []
-        self.writer.seal(draft)
-        self.writer.writing = draft
-        return draft, asked, asyncio.create_task(self.writer.write(draft))
-
     def _forget_draft(self) -> None:
-        """Undo what was decided on a batch that was not written; it is still waiting, in order."""
-        self.writer.forget(self.draft)
+        """Let what was decided on a batch that was not written wait again, in order."""
         self.queue.extendleft(reversed(self.drafted))
         self.draft, self.drafted = Draft(), []
 
@@ -235,7 +230,7 @@ class Group:
         operations = [one for asked in batch for one in asked.operations]
         contexts = [one for asked in batch for one in asked.contexts]
         try:
-            answers = await self.writer.apply(operations, contexts)
+            answers = await careful.apply(self.writer, operations, contexts)
         except Unavailable as failure:
             for asked in batch:
                 asked.fail(failure)

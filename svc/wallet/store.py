@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from svc.mesh.errors import Unavailable
 from svc.wallet.book import Money, Record, Wallet
 
 SHARDS_MAX = 64
@@ -114,9 +115,13 @@ async def lock_wallets(connection: Any, users: Iterable[str]) -> dict[str, Walle
     return {str(row["user_id"]): _wallet(row) for row in rows}
 
 
-async def wait_for_all(connection: Any) -> None:
-    """Wait until nobody is writing, and let nobody write until this transaction ends."""
-    await connection.fetchval("SELECT pg_advisory_xact_lock($1)", SETTLING_LOCK)
+async def begin_to_decide(connection: Any, *, alone: bool) -> None:
+    """Take part in what every batch shares until it is committed, before any other lock.
+
+    With `alone`, wait until nobody is writing, and let nobody write until this transaction ends.
+    """
+    lock = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
+    await connection.fetchval(f"SELECT {lock}($1)", SETTLING_LOCK)
 
 
 async def restrict_wallets(connection: Any, wallets: Sequence[Wallet]) -> None:
@@ -161,10 +166,10 @@ async def decided(connection: Any, ids: Collection[str]) -> dict[str, tuple[Reco
     return {str(row["id"]): (_record(row), row["decided_at"]) for row in rows}
 
 
-async def claim_shard(connection: Any) -> int | None:
-    """Become the owner of a free shard for as long as the connection lives; None if all are taken.
+async def claim_shard(connection: Any) -> int:
+    """Become the owner of a free shard for as long as the connection lives.
 
-    A database that nobody else writes to gives the first one.
+    A database that nobody else writes to gives the first one. Raises Unavailable if all are taken.
     """
     for shard in range(1, SHARDS_MAX + 1):
         if await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", SHARD_LOCKS, shard):
@@ -172,7 +177,7 @@ async def claim_shard(connection: Any) -> int | None:
                 "INSERT INTO shard (shard) VALUES ($1) ON CONFLICT DO NOTHING", shard
             )
             return shard
-    return None
+    raise Unavailable("all shards of the ledger have a writer")
 
 
 async def end_of_chain(connection: Any, shard: int) -> tuple[int, bytes]:

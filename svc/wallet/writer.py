@@ -2,16 +2,15 @@
 
 A writer owns a shard: the house's accounts of its own and a chain of batches. Several writers, in
 one process or many, work on the same players: what a writer remembers of wallets and ids is only a
-belief, which `write_batch` verifies under locks. When a belief was wrong nothing is written, and
-the batch is decided anew on locked wallets. Everybody locks in one order: wallets by id, transfers
-by id, the own shard.
+belief, which `write_batch` verifies. When a belief was wrong nothing is written, and the batch is
+decided anew on locked wallets (careful.py).
 """
 
 from collections import deque
 from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 
@@ -20,8 +19,6 @@ from svc.mesh.database import LOST
 from svc.mesh.errors import Unavailable
 from svc.wallet import chain, store
 from svc.wallet.announcements import announced
-from svc.wallet.book import Book, Wallet
-from svc.wallet.concerned import Concerned
 from svc.wallet.contract import BALANCE_CHANGED
 from svc.wallet.draft import Draft
 from svc.wallet.ledger import Answer, decide
@@ -31,9 +28,8 @@ from svc.wallet.written import written
 
 if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
+    from svc.wallet.book import Wallet
 
-ATTEMPTS_MAX = 6
-"""How often a batch is decided anew because others decided on the same wallets or ids meanwhile."""
 WALLETS_KEPT = 200_000
 WALLETS_WARM = 50_000
 """Wallets that a new connection begins with, so that a small house is known from the first call."""
@@ -47,30 +43,14 @@ SETTINGS = {
     # What is answered is on disk, whatever the server's default says.
     "synchronous_commit": "on",
 }
-PLAIN = (Deduct, Credit)
+Plain = Deduct | Credit
 """Operations that name their player themselves."""
+PLAIN = frozenset({Deduct, Credit})
 NOT_OURS = "WL002"
 
 
-class Overtaken(Exception):
-    """Another transaction decided something that these operations refer to; it is visible now."""
-
-
-class StakeUnknown(Exception):
-    """A credit names a stake that nobody has decided: it may be just on its way."""
-
-
-class WalletsMissing(Exception):
-    """Credits open the wallets of users that have none: user id to currency."""
-
-    def __init__(self, currency_of: dict[str, str]) -> None:
-        """Keep whose wallets to open."""
-        super().__init__()
-        self.currency_of = currency_of
-
-
 class Writer:
-    """One connection that writes batches, one after the other."""
+    """The connection that writes batches, and what is believed of the ledger."""
 
     def __init__(self, runtime: "Runtime", refresher: Refresher) -> None:
         """Prepare; the first batch connects."""
@@ -85,34 +65,41 @@ class Writer:
         self.ids: set[str] = set()
         self.ids_in_order: deque[str] = deque()
         self.careful = 0
-        self.writing: Draft | None = None
+        self.flying: Draft | None = None
 
-    def simple(self, operations: Sequence[Operation], draft: Draft) -> bool:
-        """Say whether operations can be decided on what is in memory: new ids, known wallets."""
-        if self.connection is None or self.careful:
-            return False
-        wallets, ids, drafted = self.wallets, self.ids, draft.ids
-        writing = self.writing.ids if self.writing else drafted
-        for operation in operations:
-            if not isinstance(operation, PLAIN) or operation.stake_transfer_id:
-                return False
-            if operation.user_id not in wallets:
-                return False
-            transfer_id = operation.transfer_id
-            if transfer_id in ids or transfer_id in drafted or transfer_id in writing:
-                return False
-        return len(operations) == 1 or len({one.transfer_id for one in operations}) == len(
-            operations
+    # What is decided on beliefs.
+
+    def simple(self, operations: Sequence[Operation], draft: Draft) -> Sequence[Plain] | None:
+        """Return operations that can be decided on what is in memory: new ids, known wallets.
+
+        None when one of them cannot.
+        """
+        if self.careful or self.connection is None:
+            return None
+        wallets, plain = self.wallets, cast("Sequence[Plain]", operations)
+        for operation in plain:
+            if (
+                type(operation) not in PLAIN
+                or operation.stake_transfer_id
+                or operation.user_id not in wallets
+            ):
+                return None
+        ids = {operation.transfer_id for operation in plain}
+        flying = self.flying.ids if self.flying else ()
+        new = (
+            len(ids) == len(operations)
+            and ids.isdisjoint(self.ids)
+            and ids.isdisjoint(draft.ids)
+            and ids.isdisjoint(flying)
         )
+        return plain if new else None
 
     def decide(
-        self, operations: Sequence[Operation], contexts: Sequence[Context], draft: Draft
+        self, operations: Sequence[Plain], contexts: Sequence[Context], draft: Draft
     ) -> list[Answer]:
         """Decide simple operations into a draft; the answers are true once it is written."""
         known, before = draft.book.wallets, draft.before
         for operation in operations:
-            if not isinstance(operation, PLAIN):
-                raise TypeError("only simple operations are drafted")
             user = operation.user_id
             if user not in before:
                 wallet = known[user] = self.wallets[user]
@@ -126,7 +113,7 @@ class Writer:
         return {
             operation.user_id
             for operation in operations
-            if isinstance(operation, PLAIN) and operation.user_id not in self.wallets
+            if isinstance(operation, Plain) and operation.user_id not in self.wallets
         }
 
     async def learn(self, users: Collection[str]) -> None:
@@ -147,10 +134,7 @@ class Writer:
         for user, wallet in found.items():
             self.wallets.setdefault(user, wallet)
 
-    def forget(self, draft: Draft) -> None:
-        """Believe nothing any more of the wallets that a draft has moved."""
-        for user in draft.before:
-            self.wallets.pop(user, None)
+    # What is written.
 
     async def write(self, draft: Draft) -> bool:
         """Write a sealed draft; False when it must be decided anew: the ledger is not as believed.
@@ -161,51 +145,97 @@ class Writer:
         if batch is None:  # nothing new was decided
             return True
         try:
-            await self._send(batch, draft)
+            await self.send(batch, draft)
         except (*LOST, asyncpg.InterfaceError) as failure:
-            self.drop()
             raise Unavailable(f"the ledger could not commit: {type(failure).__name__}") from failure
         except asyncpg.PostgresError as failure:
             if failure.sqlstate == NOT_OURS:
-                self.drop()
-            self._may_try_again(failure)
-            self.forget(draft)
+                raise Unavailable("another writer took this shard of the ledger") from failure
+            if store.is_stale(failure):
+                self.careful = CAREFUL_BATCHES
             return False
-        except BaseException:
-            self.drop()
-            raise
         return True
 
-    def seal(self, draft: Draft) -> None:
-        """Make ready what writes a draft, as the next of what is being written; once is enough."""
-        if draft.sealed is None and draft.decided:
-            self._seal(draft, draft.stakes())
+    def seal(self, draft: Draft, stakes: list[str]) -> None:
+        """Make ready what writes a draft, as the next of the chain; once is enough.
+
+        `stakes` must not have been credited before.
+        """
+        if draft.sealed is not None or not draft.decided:
+            return
+        no, prev = self.no + 1, self.hash
+        rows = sorted([store.values(record) for record, _ in draft.decided])
+        at = self.runtime.clock.now()
+        draft.announced = announced(draft.decided)
+        wallets = draft.book.wallets
+        batch = written(
+            shard=self.shard, no=no, prev=prev,
+            hash=chain.hash_of(self.shard, no, at, prev, rows), at=at, rows=rows,
+            unmoved=draft.unmoved(), wallets=wallets, before=draft.before, decided=draft.decided,
+            stakes=stakes, subject=BALANCE_CHANGED.subject,
+            told=[announcement.row() for announcement in draft.announced],
+        )  # fmt: skip
+        for place in batch.moved:
+            wallet = wallets[str(rows[place - 1][store.USER_ID])]
+            draft.shown[wallet.user_id] = wallet.currency, wallet.money, wallet.seq
+        draft.sealed = store.ready(batch)
+        self.no, self.hash = no, batch.hash
+
+    async def send(self, batch: store.Written, draft: Draft) -> None:
+        """Write a batch, in a span where its work is traced; raises what Postgres does."""
+        traced = self.runtime.parts.batch
+        if traced is None:
+            await store.write(self.connection, batch)
+            return
+        with traced("wallet", store.WRITE, (context for _, context in draft.decided)):
+            await store.write(self.connection, batch)
 
     def committed(self, draft: Draft) -> None:
         """Take in what is on disk now, and tell of it."""
-        if draft.sealed is not None:
-            self._committed(draft.sealed, draft)
+        batch = draft.sealed
+        if batch is None:
+            return
+        self.wallets.update(draft.book.wallets)
+        self._make_room()
+        self.ids |= draft.ids
+        self.ids_in_order.extend(draft.ids)
+        while len(self.ids_in_order) > IDS_KEPT:
+            self.ids.discard(self.ids_in_order.popleft())
+        if draft.announced and self.runtime.relay is not None:
+            for told in draft.announced:
+                make = partial(told.parcels, batch.at)
+                self.runtime.relay.keep(told.row_id, make, len(told.told))
+            self.runtime.relay.committed()
+        self.refresher.show(draft.shown)
 
-    async def apply(
-        self, operations: Sequence[Operation], contexts: Sequence[Context]
-    ) -> list[Answer]:
-        """Apply operations in order, each applied or refused on its own; one answer for each.
+    def undo(self, drafts: Sequence[Draft]) -> None:
+        """Believe nothing any more of what drafts have moved, none of which was written.
 
-        They are committed when this returns. Raises Unavailable when the database is out of reach
-        (the outcome is unknown then: ask again with the same ids) or when others kept deciding on
-        the same wallets.
+        The chain ends before the first of them that has its place in it.
         """
-        try:
-            await self.connect()
-            return await self._apply(operations, contexts)
-        except (*LOST, asyncpg.InterfaceError, Unavailable) as failure:
-            self.drop()
-            if isinstance(failure, Unavailable):
-                raise
-            raise Unavailable(f"the ledger could not commit: {type(failure).__name__}") from failure
-        except BaseException:
-            self.drop()
-            raise
+        sealed = [draft.sealed for draft in drafts if draft.sealed is not None]
+        if sealed:
+            self.no, self.hash = sealed[0].no - 1, sealed[0].prev
+        for user in {user for draft in drafts for user in draft.before}:
+            self.wallets.pop(user, None)
+
+    def _make_room(self) -> None:
+        """Forget the wallets that came first; the next use reads what is committed by then."""
+        surplus = len(self.wallets) - WALLETS_KEPT
+        if surplus > 0 and self.flying is None:
+            for user in list(islice(self.wallets, surplus + WALLETS_KEPT // 10)):
+                del self.wallets[user]
+
+    # The connection.
+
+    async def connect(self) -> None:
+        """Connect and own a shard, if that is not so already; raises Unavailable."""
+        if self.connection is not None:
+            return
+        self.connection = connection = await self.runtime.own_database().connection(SETTINGS)
+        self.shard = await store.claim_shard(connection)
+        self.no, self.hash = await store.end_of_chain(connection, self.shard)
+        self.wallets = await store.some_wallets(connection, WALLETS_WARM)
 
     def drop(self) -> None:
         """Let go of the connection and of all that was believed."""
@@ -220,212 +250,3 @@ class Writer:
             if connection is not None:
                 await connection.close()
         self.connection = self.reader = None
-
-    async def connect(self) -> None:
-        """Connect and own a shard, if that is not so already; raises Unavailable."""
-        if self.connection is not None:
-            return
-        connection = await self.runtime.own_database().connection(SETTINGS)
-        self.connection = connection
-        shard = await store.claim_shard(connection)
-        if shard is None:
-            raise Unavailable("all shards of the ledger have a writer")
-        self.shard = shard
-        self.no, self.hash = await store.end_of_chain(connection, shard)
-        self.wallets = await store.some_wallets(connection, WALLETS_WARM)
-
-    async def _apply(
-        self, operations: Sequence[Operation], contexts: Sequence[Context]
-    ) -> list[Answer]:
-        concerned = Concerned.by(operations)
-        opened: dict[str, str] = {}
-        careful = self.careful > 0 or concerned.refers or bool(concerned.restricted)
-        alone = False
-        self.careful -= self.careful > 0
-        for _ in range(ATTEMPTS_MAX):
-            try:
-                if not careful:
-                    return await self._hopeful(operations, contexts, concerned, opened)
-                async with self.connection.transaction():
-                    if alone:
-                        await store.wait_for_all(self.connection)
-                    answers, batch, draft = await self._locked(
-                        operations, contexts, opened, alone=alone
-                    )
-                self._committed(batch, draft)
-            except WalletsMissing as missing:
-                opened |= missing.currency_of
-                await store.open_wallets(self.connection, opened, self.runtime.clock.now())
-            except Overtaken:
-                careful = True
-            except StakeUnknown:
-                careful = alone = True
-            except asyncpg.PostgresError as failure:
-                if not self._may_try_again(failure):
-                    raise
-                careful = True
-            else:
-                return answers
-            for user in concerned.users:
-                self.wallets.pop(user, None)
-        raise Unavailable("others are using the same transfer ids")
-
-    def _may_try_again(self, failure: asyncpg.PostgresError) -> bool:
-        """Say whether a belief was wrong; raises Unavailable when the shard is not ours."""
-        if failure.sqlstate == NOT_OURS:
-            raise Unavailable("another writer took this shard of the ledger") from failure
-        if store.is_stale(failure):
-            self.careful = CAREFUL_BATCHES
-            return True
-        return isinstance(failure, asyncpg.UniqueViolationError)
-
-    async def _hopeful(
-        self,
-        operations: Sequence[Operation],
-        contexts: Sequence[Context],
-        concerned: Concerned,
-        opened: Collection[str],
-    ) -> list[Answer]:
-        """Decide on what is believed; one statement writes it, if it is true."""
-        wallets = self.wallets
-        unknown = [user for user in concerned.users if user not in wallets]
-        if unknown:
-            wallets.update(await store.wallets(self.connection, unknown))
-        # Wallets first, then transfers: a wallet whose seq is the same at the end had no transfer
-        # in between, so neither had what was read about its transfers.
-        asked = (self.ids & concerned.ids) | concerned.stakes
-        records = await store.transfers(self.connection, asked, ()) if asked else ()
-        draft = self._draft(operations, wallets, concerned.users, opened)
-        draft.book.add(records)
-        self._check_stakes(operations, draft)
-        answers, decided = decide(operations, contexts, draft.book)
-        draft.add(decided)
-        if decided:
-            stakes = [stake for stake in draft.stakes() if stake not in asked]
-            self._committed(await self._write(draft, stakes), draft)
-        return answers
-
-    @staticmethod
-    def _check_stakes(operations: Sequence[Operation], draft: Draft) -> None:
-        """Raise StakeUnknown for a credit of a stake that may be on its way; free spins have none.
-
-        What is asked in the same batch comes before or after it, as it was asked.
-        """
-        known = {operation.transfer_id for operation in operations} | draft.book.records.keys()
-        for operation in operations:
-            if isinstance(operation, Credit) and not operation.into:
-                stake = operation.stake_transfer_id
-                if stake and stake not in known:
-                    raise StakeUnknown
-
-    async def _locked(
-        self,
-        operations: Sequence[Operation],
-        contexts: Sequence[Context],
-        opened: Collection[str],
-        *,
-        alone: bool,
-    ) -> tuple[list[Answer], store.Written | None, Draft]:
-        """Lock the players concerned, read what the rules need to know, decide and write."""
-        concerned = Concerned.by(operations)
-        if concerned.refers:
-            found = await store.transfers(self.connection, concerned.ids, concerned.holds)
-            concerned.follow(found)
-        wallets = await store.lock_wallets(self.connection, concerned.users)
-        records = await store.transfers(self.connection, concerned.ids, concerned.holds)
-        if concerned.refers and concerned.follow(records):
-            raise Overtaken
-        draft = self._draft(operations, wallets, concerned.users, opened)
-        draft.book.add(records)
-        if not alone:
-            self._check_stakes(operations, draft)
-        answers, decided = decide(operations, contexts, draft.book)
-        draft.add(decided)
-        written = await self._write(draft, []) if decided else None
-        if restricted := concerned.restricted & draft.book.wallets.keys():
-            known = [draft.book.wallets[user] for user in sorted(restricted)]
-            await store.restrict_wallets(self.connection, known)
-        return answers, written, draft
-
-    def _draft(
-        self,
-        operations: Sequence[Operation],
-        wallets: dict[str, Wallet],
-        users: Collection[str],
-        opened: Collection[str],
-    ) -> Draft:
-        """Return a draft on these users' wallets.
-
-        Wallets that were `opened` for these operations are seen from the first credit on.
-        """
-        known = {user: wallets[user] for user in users if user in wallets}
-        if len(known) < len(users):
-            missing: dict[str, str] = {}
-            for operation in operations:
-                if isinstance(operation, Credit) and operation.user_id not in known:
-                    missing.setdefault(operation.user_id, operation.currency)
-            if missing:
-                raise WalletsMissing(missing)
-        before = {user: wallet.seq for user, wallet in known.items()}
-        # One that has moved already was opened by others: operations before the credit see it.
-        unseen = [user for user in opened if user in known and not known[user].seq]
-        return Draft(Book(known, {user: known.pop(user) for user in unseen}), before)
-
-    async def _write(self, draft: Draft, stakes: list[str]) -> store.Written:
-        batch = self._seal(draft, stakes)
-        await self._send(batch, draft)
-        return batch
-
-    async def _send(self, batch: store.Written, draft: Draft) -> None:
-        traced = self.runtime.parts.batch
-        if traced is None:
-            await store.write(self.connection, batch)
-            return
-        with traced("wallet", store.WRITE, (context for _, context in draft.decided)):
-            await store.write(self.connection, batch)
-
-    def _seal(self, draft: Draft, stakes: list[str]) -> store.Written:
-        """Give a draft its place in the chain: after what is being written, if something is."""
-        before = self.writing.sealed if self.writing is not None else None
-        prev, no = (self.hash, self.no + 1) if before is None else (before.hash, before.no + 1)
-        rows = sorted([store.values(record) for record, _ in draft.decided])
-        at = self.runtime.clock.now()
-        draft.announced = announced(draft.decided)
-        wallets = draft.book.wallets
-        batch = written(
-            shard=self.shard, no=no, prev=prev,
-            hash=chain.hash_of(self.shard, no, at, prev, rows), at=at, rows=rows,
-            unmoved=draft.unmoved(), wallets=wallets, before=draft.before, decided=draft.decided,
-            stakes=stakes, subject=BALANCE_CHANGED.subject,
-            told=[announcement.row() for announcement in draft.announced],
-        )  # fmt: skip
-        moved = [str(rows[place - 1][store.USER_ID]) for place in batch.moved]
-        for wallet in map(wallets.__getitem__, moved):
-            draft.shown[wallet.user_id] = wallet.currency, wallet.money, wallet.seq
-        draft.sealed = store.ready(batch)
-        return draft.sealed
-
-    def _committed(self, batch: store.Written | None, draft: Draft) -> None:
-        """Take in what is on disk now, and tell of it."""
-        if batch is None:
-            return
-        self.no, self.hash = batch.no, batch.hash
-        self.wallets.update(draft.book.wallets)
-        self._make_room()
-        self.ids |= draft.ids
-        self.ids_in_order.extend(draft.ids)
-        while len(self.ids_in_order) > IDS_KEPT:
-            self.ids.discard(self.ids_in_order.popleft())
-        if draft.announced and self.runtime.relay is not None:
-            for told in draft.announced:
-                make = partial(told.parcels, batch.at)
-                self.runtime.relay.keep(told.row_id, make, len(told.told))
-            self.runtime.relay.committed()
-        self.refresher.show(draft.shown)
-
-    def _make_room(self) -> None:
-        """Forget the wallets that came first; the next use reads what is committed by then."""
-        surplus = len(self.wallets) - WALLETS_KEPT
-        if surplus > 0 and self.writing is None:
-            for user in list(islice(self.wallets, surplus + WALLETS_KEPT // 10)):
-                del self.wallets[user]

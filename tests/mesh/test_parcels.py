@@ -51,6 +51,14 @@ async def publish(pair: Pair, events: list[CloudEvent[Happened]]) -> list[int]:
     return [event.data.number for event in events]
 
 
+async def letters_of(client: Client, numbers: list[int]) -> list[letters.Letter]:
+    """Return the letters of these events, oldest first."""
+    listed, _ = await letters.listed(client, "casino")
+    whole = [await letters.read(client, one.id) for one in listed]
+    wanted = [f'"number":{number},' for number in numbers]
+    return [one for one in whole if any(text in one.body for text in wanted)]
+
+
 async def took_effect(pair: Pair, numbers: list[int]) -> None:
     """Wait until all have."""
 
@@ -119,11 +127,7 @@ async def test_one_that_is_refused_is_parked_alone_and_can_be_replayed(
     numbers = await publish(pair, events_of(pair, ["good", "refused", "good", "refused"]))
 
     async def parked() -> list[letters.Letter]:
-        found = [
-            await letters.read(client, one.id)
-            for one in (await letters.listed(client, "casino"))[0]
-        ]
-        mine = [one for one in found if number_of(one) in numbers]
+        mine = await letters_of(client, numbers)
         return mine if len(mine) == 2 else []
 
     first, second = await until(parked)
@@ -165,13 +169,10 @@ async def test_a_poisoned_one_is_parked_after_its_attempts(
     monkeypatch.setattr("svc.mesh.endings.BACKOFF_S", (0.02,))
     numbers = await publish(pair, events_of(pair, ["poison"] + ["good"] * 20))
 
-    async def parked() -> letters.Letter | None:
-        for one in (await letters.listed(client, "casino"))[0]:
-            if number_of(await letters.read(client, one.id)) == numbers[0]:
-                return one
-        return None
+    async def parked() -> list[letters.Letter]:
+        return await letters_of(client, numbers)
 
-    letter = await until(parked)
+    [letter] = await until(parked)
 
     assert letter.id.endswith("-1")
     assert letter.attempts == 6

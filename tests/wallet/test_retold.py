@@ -18,14 +18,16 @@ from tests.wallet.player import Player, item_of
 decode = msgspec.json.Decoder(CloudEvent[BalanceChanged]).decode
 
 
-async def told(
-    operator: Operator, player: Player, count: int
-) -> list[tuple[bytes, dict[str, str]]]:
-    """Return body and headers of the messages that hold a player's newest events, so many."""
+Heard = tuple[bytes, dict[str, str]]
+"""Body and headers of a message."""
+
+
+async def told(operator: Operator, player: Player, count: int) -> list[Heard]:
+    """Return the messages that hold so many events of a player."""
     subscription = await operator.connection.jetstream().subscribe(
         BALANCE_CHANGED.subject, ordered_consumer=True
     )
-    found: list[tuple[bytes, dict[str, str]]] = []
+    found: list[Heard] = []
     events = 0
     async with asyncio.timeout(10):
         while events < count:
@@ -93,7 +95,11 @@ async def test_what_the_relay_did_not_keep_is_told_from_the_ledger(
     ann: Player, operator: Operator, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [runtime] = services.running["wallet"].runtimes
-    monkeypatch.setattr(runtime.relay, "keep", lambda *_: None)
+
+    def keep_nothing(*_: object) -> None:
+        """Forget at once, as a process does that dies."""
+
+    monkeypatch.setattr(runtime.relay, "keep", keep_nothing)
 
     receipts = await asyncio.gather(*(ann.take(1) for _ in range(30)))
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from svc import __main__ as program
 from svc.mesh.context import Context
 from svc.mesh.settings import Settings
-from svc.wallet import group, ledger, rules, store, writer, written
+from svc.wallet import careful, ledger, rules, store, writer, written
 from svc.wallet.announcements import Announcement
 from svc.wallet.book import Book, Money, Record
 from svc.wallet.contract import Capture, Receipt, Rollback
@@ -148,14 +148,7 @@ def _keep_only(keeps: Callable[[Record], bool]) -> None:
         answers, found = decide(operations, contexts, known)
         return answers, [one for one in found if keeps(one[0])]
 
-    write = writer.Writer.write
-
-    async def wrote(self: writer.Writer, draft: writer.Draft) -> bool:
-        # Who keeps nothing of a batch writes none.
-        return await write(self, draft) if draft.decided else True
-
-    writer.decide = decided
-    writer.Writer.write = wrote
+    writer.decide = careful.decide = decided
 
 
 @mutant
@@ -256,10 +249,10 @@ def tells_an_event_twice() -> None:
 @mutant
 def answers_a_neighbour() -> None:
     """In a batch of several, the first two callers get each other's answer."""
-    apply = writer.Writer.apply
+    apply = careful.apply
 
-    async def swapped(self: writer.Writer, operations: Any, contexts: Any) -> list[Answer]:
-        answers = await apply(self, operations, contexts)
+    async def swapped(own: writer.Writer, operations: Any, contexts: Any) -> list[Answer]:
+        answers = await apply(own, operations, contexts)
         if len(answers) > 1 and all(isinstance(one, Receipt) for one in answers[:2]):
             first, second = answers[:2]
             assert isinstance(first, Receipt)
@@ -268,7 +261,7 @@ def answers_a_neighbour() -> None:
             answers[1] = replace(first, transfer_id=second.transfer_id)
         return answers
 
-    group.Writer.apply = swapped
+    careful.apply = swapped
 
 
 @mutant

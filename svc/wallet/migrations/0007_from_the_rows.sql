@@ -33,7 +33,7 @@ DECLARE
     held_after bigint[] := t_held_after;
 BEGIN
     -- Who credits a stake that nobody knows waits until nothing is being written, and lets nobody
-    -- write meanwhile: else the stake might just be refused. (store.SETTLING_LOCK)
+    -- write meanwhile: else the stake might just be refused (store.SETTLING_LOCK).
     PERFORM pg_advisory_xact_lock_shared(7201003),
         set_config('wallet.follows_its_rows', 'on', true);
     -- Everybody locks wallets in the order of their ids, then writes ids in order, then the shard:
