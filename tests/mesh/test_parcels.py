@@ -52,11 +52,12 @@ async def publish(pair: Pair, events: list[CloudEvent[Happened]]) -> list[int]:
 
 
 async def letters_of(client: Client, numbers: list[int]) -> list[letters.Letter]:
-    """Return the letters of these events, oldest first."""
+    """Return the letters of these events, by their ids."""
     listed, _ = await letters.listed(client, "casino")
     whole = [await letters.read(client, one.id) for one in listed]
     wanted = [f'"number":{number},' for number in numbers]
-    return [one for one in whole if any(text in one.body for text in wanted)]
+    found = [one for one in whole if any(text in one.body for text in wanted)]
+    return sorted(found, key=lambda one: one.id)
 
 
 async def took_effect(pair: Pair, numbers: list[int]) -> None:
