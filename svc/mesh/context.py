@@ -31,33 +31,26 @@ ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
 DataT = TypeVar("DataT", bound=msgspec.Struct)
 
 
-class Context:
+class Context(msgspec.Struct, eq=False):
     """One piece of work of one service.
 
     `deadline` is in seconds of `time.time()`, or None when nobody waits; `caller` is the service
     that asked (empty for own work); `correlation_id` ties together all that one request caused,
-    `causation_id` is the event or call that directly caused this.
+    `causation_id` is the event or call that directly caused this. Without a correlation id a new
+    one begins.
     """
 
-    __slots__ = ("caller", "causation_id", "correlation_id", "deadline", "runtime", "traceparent")
+    runtime: Runtime
+    caller: str = ""
+    deadline: float | None = None
+    correlation_id: str = ""
+    causation_id: str = ""
+    traceparent: str = ""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        *,
-        caller: str = "",
-        deadline: float | None = None,
-        correlation_id: str = "",
-        causation_id: str = "",
-        traceparent: str = "",
-    ) -> None:
-        """Start a piece of work; without a correlation id it begins a new one."""
-        self.runtime = runtime
-        self.caller = caller
-        self.deadline = deadline
-        self.correlation_id = correlation_id or new_id()
-        self.causation_id = causation_id
-        self.traceparent = traceparent
+    def __post_init__(self) -> None:
+        """Begin a new correlation where none is given."""
+        if not self.correlation_id:
+            self.correlation_id = new_id()
 
     @property
     def service(self) -> str:

@@ -117,8 +117,6 @@ async def range_of(tx: Tx, stream: str, sequence: int) -> Range | None:
 class ToldAgain(Context):
     """A context without effects outside."""
 
-    __slots__ = ()
-
     async def call(
         self, call: Call[RequestT, ReplyT], request: RequestT, *, deadline_ms: int | None = None
     ) -> ReplyT:

@@ -125,19 +125,24 @@ class Book:
         return (*self.wallets.items(), *self.unopened.items())
 
     def add(self, records: Iterable[Record]) -> None:
-        """Take in transfers, read from the ledger or just decided; twice is as good as once."""
+        """Take in transfers, read from the ledger; twice is as good as once."""
         for record in records:
-            self.records[record.transfer_id] = record
-            if record.outcome != "applied":
-                continue
-            if record.original_id:
-                self.undone.add(record.original_id)
-            if record.hold_id and record.verb == "hold":
+            self.enter(record)
+
+    def enter(self, record: Record) -> None:
+        """Take in a transfer, read or just decided."""
+        self.records[record.transfer_id] = record
+        if record.outcome != "applied":
+            return
+        if record.original_id:
+            self.undone.add(record.original_id)
+        if record.hold_id:
+            if record.verb == "hold":
                 self.holds[record.hold_id] = record
-            elif record.hold_id:
+            else:
                 self.closed_holds.add(record.hold_id)
-            if record.stake_id and record.verb == "credit_balance":
-                self.credits_of[record.stake_id].add(record.transfer_id)
+        if record.stake_id and record.verb == "credit_balance":
+            self.credits_of[record.stake_id].add(record.transfer_id)
 
     def credits_left(self, stake_id: str) -> int:
         """Return how many credits of a stake stand, not rolled back."""

@@ -24,7 +24,7 @@ def decide(
     answers: list[Answer] = []
     decided: list[Decided] = []
     for operation, context in zip(operations, contexts, strict=True):
-        if book.unopened and isinstance(operation, Credit):
+        if book.unopened and type(operation) is Credit:
             # Whatever comes of the credit: the wallet is on disk already.
             book.open_wallet(operation.user_id)
         mark = fingerprint(operation)
@@ -38,7 +38,7 @@ def decide(
             decided.append((record, context))
             if record.verb == "rollback" and record.outcome == "applied" and not record.user_id:
                 decided.append((_tombstone(record), context))
-                book.add([decided[-1][0]])
+                book.enter(decided[-1][0])
         answers.append(rules.answer(record))
     return answers, decided
 
@@ -60,7 +60,7 @@ def _decide_new(operation: Operation, mark: bytes, book: Book, context: Context)
         record = _refused(operation, mark, user_id, wallet, refusal)
     else:
         record = _done(operation, mark, user_id, wallet, plan)
-    book.add((record,))
+    book.enter(record)
     return record
 
 
@@ -92,7 +92,7 @@ def _done(
         won_from_play=plan.won_from_play,
         hold_id=plan.hold_id,
         stake_id=plan.stake_id,
-        original_id=operation.original_transfer_id if isinstance(operation, Rollback) else None,
+        original_id=operation.original_transfer_id if type(operation) is Rollback else None,
     )
 
 

@@ -99,9 +99,7 @@ def replay(operation: Operation, mark: bytes, book: Book) -> Record | None:
     """
     known = book.records.get(operation.transfer_id)
     if known is None:
-        if isinstance(operation, Rollback) and operation.original_transfer_id == (
-            operation.transfer_id
-        ):
+        if type(operation) is Rollback and operation.original_transfer_id == operation.transfer_id:
             raise TransferConflict("a rollback needs an id of its own")
         return None
     if known.outcome == "tombstone":

@@ -216,29 +216,40 @@ def arguments_of(batch: Written) -> tuple[object, ...]:
         array(batch.stakes),
         [one.row_id for one in told], batch.subject,
         [one.body for one in told], [one.events for one in told],
-        *map(column_of, FREE, zip(*batch.rows, strict=True)),
+        *map(column_of, range(TRANSFER_WIDTH), zip(*batch.rows, strict=True)),
     )  # fmt: skip
 
 
-FREE = [number in {3, 7, 16, 17} for number in range(TRANSFER_WIDTH)]
-"""Which columns of a transfer may hold any bytes or text; the driver's own arrays carry those."""
+FINGERPRINT = 3
 as_json = msgspec.json.Encoder().encode
 
 
-def column_of(free: bool, values: Sequence[object]) -> object:
-    """Return a column as an array; None when it is null or nought throughout."""
-    if free:
-        return None if values.count(None) == len(values) else values
-    return array(values) if any(values) else None
+def column_of(number: int, values: Sequence[object]) -> object:
+    """Return a column as it is sent; None when it is null or nought throughout."""
+    if number == FINGERPRINT:
+        return values
+    if values[0] or any(values) or "" in values:
+        return array(values)
+    return None
 
 
 def array(values: Sequence[object]) -> str:
-    """Return an array in Postgres's text form, of ids, numbers and our own words.
+    """Return an array in Postgres's text form: the JSON form in other brackets.
 
-    Of these it is the JSON form in other brackets. The driver's binary form looks at every element
-    in Python: many times as expensive.
+    The driver's binary form looks at every element in Python: many times as expensive.
     """
-    return f"{{{as_json(values)[1:-1].decode()}}}"
+    text = as_json(values)[1:-1]
+    if b"\\" in text:  # what JSON escapes otherwise than Postgres
+        return "{" + ",".join(map(quoted, values)) + "}"
+    return f"{{{text.decode()}}}"
+
+
+def quoted(value: object) -> str:
+    """Return an element of an array in Postgres's text form, whatever it holds."""
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return "NULL" if value is None else str(value)
 
 
 def values(record: Record) -> tuple[object, ...]:

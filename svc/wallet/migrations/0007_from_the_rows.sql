@@ -13,10 +13,10 @@ CREATE FUNCTION write_batch(
     p_link_id uuid[], p_link_what text[], p_link_transfer uuid[], p_stakes text,
     p_told uuid[], p_subject text, p_body bytea[], p_events int[],
     t_id text, t_verb text, t_outcome text, t_fingerprint bytea[], t_user text,
-    t_currency text, t_kind text, t_reference text[],
+    t_currency text, t_kind text, t_reference text,
     t_cash text, t_bonus text, t_held text,
     t_cash_after text, t_bonus_after text, t_held_after text, t_seq text,
-    t_won text, t_refusal text[], t_detail text[], t_hold text, t_stake text,
+    t_won text, t_refusal text, t_detail text, t_hold text, t_stake text,
     t_original text
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -60,12 +60,13 @@ BEGIN
             SELECT unnest(ids) AS id, unnest(t_verb::text[]) AS verb,
                 unnest(t_outcome::text[]) AS outcome, unnest(t_fingerprint) AS fingerprint,
                 unnest(users) AS user_id, unnest(t_currency::text[]) AS currency,
-                unnest(t_kind::text[]) AS kind, unnest(t_reference) AS reference,
+                unnest(t_kind::text[]) AS kind, unnest(t_reference::text[]) AS reference,
                 unnest(t_cash::bigint[]) AS cash, unnest(t_bonus::bigint[]) AS bonus,
                 unnest(t_held::bigint[]) AS held, unnest(cash_after) AS cash_then,
                 unnest(bonus_after) AS bonus_then, unnest(held_after) AS held_then,
-                unnest(seqs) AS seq, unnest(t_won::bigint[]) AS won, unnest(t_refusal) AS refusal,
-                unnest(t_detail) AS detail, unnest(t_hold::uuid[]) AS hold_id,
+                unnest(seqs) AS seq, unnest(t_won::bigint[]) AS won,
+                unnest(t_refusal::text[]) AS refusal,
+                unnest(t_detail::text[]) AS detail, unnest(t_hold::uuid[]) AS hold_id,
                 unnest(t_stake::uuid[]) AS stake_id, unnest(t_original::uuid[]) AS original_id
             WHERE (SELECT wallets.moved FROM wallets) >= 0
         ) AS t
