@@ -37,6 +37,8 @@ BEHIND_S_MAX = 1.0
 """… until the oldest has waited so long; then events go as fast as they can."""
 ROUND_S = 0.01
 """A round begins so long after the one before at the earliest: commits in between share it."""
+BUSY_ROUNDS_APART = 5
+"""A busy service begins a round after so many times what the last one took: each has more then."""
 FEW = 4
 """So many messages are published one by one: fast ingest would cost more."""
 SWEEP_S = 1.0
@@ -64,6 +66,8 @@ DROP = """
 """
 
 
+LAZY = {"synchronous_commit": "off"}
+"""Rows that come back after a crash are published once more, under the same ids."""
 Make = Callable[[], Sequence[Parcel]]
 """Makes the messages of a row of the outbox."""
 
@@ -78,6 +82,7 @@ class Relay:
         self.stopping = False
         self.task: asyncio.Task[None] | None = None
         self.answered = 0
+        self.busy = False
         self.connection: Any = None
         self.kept: dict[str, tuple[Make, int]] = {}
         self.kept_events = 0
@@ -127,9 +132,11 @@ class Relay:
             if stopping:
                 await self._disconnect()
                 return
+            took = time.monotonic() - began
             if not await self._woken():
                 continue
-            await asyncio.sleep(max(0.0, began + ROUND_S - time.monotonic()))
+            pause = max(ROUND_S, took * BUSY_ROUNDS_APART) if self.busy else ROUND_S
+            await asyncio.sleep(max(0.0, began + pause - time.monotonic()))
 
     async def _woken(self) -> bool:
         """Wait for a commit, but not for ever: a crash may have left something behind."""
@@ -166,7 +173,7 @@ class Relay:
     async def _publish_some(self) -> bool:
         """Publish some rows and delete them; returns whether there may be more."""
         if self.connection is None or self.connection.is_closed():
-            self.connection = await self.runtime.own_database().connection({})
+            self.connection = await self.runtime.own_database().connection(LAZY)
         await self.connection.fetchval("SELECT pg_advisory_lock($1)", RELAY_LOCK)
         rows = await self.connection.fetch(TAKE, BATCH, EVENTS_MAX)
         if not rows:
@@ -176,11 +183,11 @@ class Relay:
         full = len(rows) >= BATCH or sum(parcel.events for parcel in parcels) >= EVENTS_MAX
         patient = rows[0]["waited"] < BEHIND_S_MAX
         while parcels:
-            busy = patient and self._busy()
+            self.busy = busy = patient and self._busy()
             count = BUSY_AT_ONCE if busy else BATCH
             some, parcels = parcels[:count], parcels[count:]
             await self._publish(some)
-            if busy:
+            if busy and parcels:
                 await asyncio.sleep(BUSY_PAUSE_S)
         await self.connection.fetch(DROP, [row["position"] for row in rows])
         return full

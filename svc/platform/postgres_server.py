@@ -150,7 +150,7 @@ def software() -> Path:
 
 
 def settings(port: int) -> str:
-    """postgresql.conf, whole: small memory; fsync and commits stay as Postgres has them."""
+    """postgresql.conf, whole: memory as it is touched; fsync and commits stay as Postgres has them."""
     return f"""\
 # Written at every start.
 listen_addresses = '{HOST}'
@@ -158,10 +158,10 @@ port = {port}
 unix_socket_directories = ''
 max_connections = 200
 password_encryption = 'scram-sha-256'
-shared_buffers = '128MB'
+shared_buffers = '512MB'
 work_mem = '4MB'
 maintenance_work_mem = '32MB'
-max_wal_size = '512MB'
+max_wal_size = '2GB'
 wal_level = 'minimal'
 max_wal_senders = 0
 io_method = 'sync'

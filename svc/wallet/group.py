@@ -61,7 +61,8 @@ class Group:
 
     def __init__(self, runtime: "Runtime") -> None:
         """Nothing waits."""
-        self.writer = Writer(runtime, Refresher(runtime.own_cache()))
+        self.refresher = Refresher(runtime.own_cache())
+        self.writer = Writer(runtime, self.refresher)
         self.log = runtime.log
         self.queue: deque[Asked] = deque()
         self.draft = Draft()
@@ -94,10 +95,11 @@ class Group:
         return transfer_id in self.writer.ids
 
     async def close(self) -> None:
-        """Finish what was asked, then let go of the database."""
+        """Finish what was asked, let go of the database, and show what is committed."""
         while self.task is not None:
             await asyncio.wait([self.task])
         await self.writer.close()
+        await self.refresher.finish()
 
     def _decide(self) -> None:
         """Move what needs no reading from the queue into the draft, in order, while it fits.

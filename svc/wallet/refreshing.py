@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 from svc.mesh.cache import Cache
 from svc.wallet.book import Money
@@ -12,9 +13,8 @@ GATHER_S = 0.02
 """A balance that moves again meanwhile is put once."""
 PAUSE_S = 0.1
 """While many balances move, screens wait so that money does not: at most 320 writes a second."""
-
-REFRESHING: set[asyncio.Task[None]] = set()
-"""Writes to the cache under way: callers do not wait for them."""
+LAST_AT_ONCE = 1_024
+"""Puts of a wallet that stops: nothing else waits then."""
 
 Shown = tuple[str, Money, int]
 """What a screen shows of a wallet: its currency, its money, and after how many transfers."""
@@ -41,6 +41,7 @@ class Refresher:
         """Nothing waits."""
         self.cache = cache
         self.waiting: dict[str, Shown] = {}
+        self.stopping = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
     def show(self, moved: Mapping[str, Shown]) -> None:
@@ -48,22 +49,28 @@ class Refresher:
         self.waiting.update(moved)
         if self.waiting and self.task is None:
             self.task = asyncio.create_task(self._refresh())
-            REFRESHING.add(self.task)
-            self.task.add_done_callback(REFRESHING.discard)
+
+    async def finish(self) -> None:
+        """Put all that waits, without pauses; returns once the cache shows what is committed."""
+        self.stopping.set()
+        if self.task is not None:
+            await self.task
 
     async def _refresh(self) -> None:
         try:
             while self.waiting:
-                await asyncio.sleep(GATHER_S)
-                count = min(len(self.waiting), PUTS_AT_ONCE)
+                await self._pause(GATHER_S)
+                at_once = LAST_AT_ONCE if self.stopping.is_set() else PUTS_AT_ONCE
+                count = min(len(self.waiting), at_once)
                 some = [self.waiting.popitem() for _ in range(count)]
                 await self.cache.put_all({user: balance_of(user, *money) for user, money in some})
                 if len(self.waiting) > PUTS_AT_ONCE:
-                    await asyncio.sleep(PAUSE_S)
+                    await self._pause(PAUSE_S)
         finally:
             self.task = None
 
-
-async def finish_refreshing() -> None:
-    """Wait until the cache shows what is committed."""
-    await asyncio.gather(*REFRESHING)
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless the wallet stops."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()

@@ -50,7 +50,6 @@ from svc.wallet.contract import (
 from svc.wallet.group import group_of
 from svc.wallet.heard import apply_heard, exclude
 from svc.wallet.operations import Close, Credit, Deduct, Operation, of_item
-from svc.wallet.refreshing import finish_refreshing
 
 wallet = Service(
     WALLET,
@@ -358,7 +357,6 @@ async def begin_to_write(context: Context) -> None:
 @wallet.on_stop
 async def finish(context: Context) -> None:
     await group_of(context).close()
-    await finish_refreshing()
 
 
 async def apart(requests: list[Credit], contexts: list[Context]) -> list[ledger.Answer]:

@@ -29,7 +29,9 @@ TRANSFER = """id, verb, outcome, fingerprint, user_id, currency, kind, reference
 TRANSFER_WIDTH = 21
 USER_ID, SEQ = 4, 14
 """Where in it the player stands, and the place among the player's transfers."""
-WALLET = "user_id, currency, cash, bonus, held, seq, last_id, closed, excluded_until"
+WALLET = (
+    "user_id::text, currency, cash, bonus, held, seq, last_id::text, closed, excluded_until FROM wallet"
+)
 """What is read of a wallet."""
 
 
@@ -87,19 +89,19 @@ async def open_wallets(connection: Any, currency_of: dict[str, str], at: datetim
 async def wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
     """Return the wallets of these users, by user id; users without one are left out."""
     rows = await connection.fetch(
-        f"SELECT {WALLET} FROM wallet WHERE user_id = ANY($1::uuid[])",  # noqa: S608 -- the columns are written above
-        list(users),
+        f"SELECT {WALLET} WHERE user_id = ANY($1::text::uuid[])",  # noqa: S608 -- the columns are written above
+        array(list(users)),
     )
-    return {str(row["user_id"]): _wallet(row) for row in rows}
+    return by_user(rows)
 
 
 async def some_wallets(connection: Any, count: int) -> dict[str, Wallet]:
     """Return any so many wallets, by user id."""
     rows = await connection.fetch(
-        f"SELECT {WALLET} FROM wallet LIMIT $1",  # noqa: S608 -- the columns are written above
+        f"SELECT {WALLET} LIMIT $1",  # noqa: S608 -- the columns are written above
         count,
     )
-    return {str(row["user_id"]): _wallet(row) for row in rows}
+    return by_user(rows)
 
 
 async def lock_wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
@@ -108,11 +110,11 @@ async def lock_wallets(connection: Any, users: Iterable[str]) -> dict[str, Walle
     The order by id is the one in which everybody locks.
     """
     rows = await connection.fetch(
-        f"SELECT {WALLET} FROM wallet"  # noqa: S608 -- the columns are written above
-        " WHERE user_id = ANY($1::uuid[]) ORDER BY user_id FOR NO KEY UPDATE",
-        list(users),
+        f"SELECT {WALLET}"  # noqa: S608 -- the columns are written above
+        " WHERE user_id = ANY($1::text::uuid[]) ORDER BY wallet.user_id FOR NO KEY UPDATE",
+        array(list(users)),
     )
-    return {str(row["user_id"]): _wallet(row) for row in rows}
+    return by_user(rows)
 
 
 async def begin_to_decide(connection: Any, *, alone: bool) -> None:
@@ -294,16 +296,12 @@ def _record(row: Any) -> Record:
     )
 
 
-def _wallet(row: Any) -> Wallet:
-    return Wallet(
-        str(row["user_id"]),
-        row["currency"],
-        Money(row["cash"], row["bonus"], row["held"]),
-        row["seq"],
-        _text(row["last_id"]),
-        row["closed"],
-        row["excluded_until"],
-    )
+def by_user(rows: Iterable[Any]) -> dict[str, Wallet]:
+    """Return wallets as they were read, by user id."""
+    return {
+        user: Wallet(user, currency, Money(cash, bonus, held), seq, last, closed, until)
+        for user, currency, cash, bonus, held, seq, last, closed, until in rows
+    }
 
 
 def _text(value: object) -> str | None:

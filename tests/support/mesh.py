@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
@@ -20,6 +20,9 @@ from svc.mesh.parcels import bodies
 from svc.mesh.process import Process
 from svc.mesh.settings import Settings
 from tests.support.platform import Platform
+
+if TYPE_CHECKING:
+    from svc.mesh.runtime import Runtime
 
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
@@ -47,9 +50,8 @@ class Operator:
 
         A service that an earlier test left silent may still be given a rest: that is waited for.
         """
-        context = Context.__new__(Context)
-        context.correlation_id = new_id()
-        context.traceparent = ""
+        # The caller reads no more of the work than what it is told on the wire.
+        context = Context(cast("Runtime", None), correlation_id=new_id())
         while True:
             try:
                 return await self.caller.call(call, request, wait_s, context)
