@@ -3,7 +3,9 @@
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
+from svc.mesh.columns import Columns
 from svc.mesh.errors import Invalid
 from svc.mesh.wire import Sent, decode_request, decoder
 
@@ -11,12 +13,17 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class BatchReader:
-    """Decodes the batches of one call at once."""
+    """Decodes the batches of one call at once, into the type that its handler takes."""
 
-    def __init__(self, request: type[msgspec.Struct]) -> None:
-        """Read requests of this type."""
-        self.request = request
-        self.decode = decoder(list[Sent[request]]).decode
+    def __init__(self, demanded: type[Struct], taken: type[Struct]) -> None:
+        """Read requests as `demanded` by the contract into the type that is `taken`.
+
+        Raises DeclarationError when they differ in more than what is demanded of texts.
+        """
+        self.demanded = demanded
+        self.taken = taken
+        self.columns = Columns(demanded, taken)
+        self.decode = decoder(list[Sent[taken]]).decode
 
     def read(self, data: bytes) -> list[Sent[Any]]:
         """Return the calls of a batch; where a request is of another form, why, in its place.
@@ -24,9 +31,17 @@ class BatchReader:
         Raises Invalid when it is no batch at all.
         """
         try:
-            return self.decode(data)
+            sent = self.decode(data)
         except UNREADABLE:
-            pass
+            return self._one_by_one(data)
+        return sent if self.columns.hold([one.request for one in sent]) else self._one_by_one(data)
+
+    def read_one(self, body: bytes) -> Any:
+        """Return one request; raises Invalid that says what is wrong with it."""
+        decode_request(self.demanded, body)
+        return decode_request(self.taken, body)
+
+    def _one_by_one(self, data: bytes) -> list[Sent[Any]]:
         try:
             sent = decoder(list[Sent[msgspec.Raw]]).decode(data)
         except UNREADABLE as failure:
@@ -38,6 +53,6 @@ class BatchReader:
 
     def _request(self, body: msgspec.Raw) -> Any:
         try:
-            return decode_request(self.request, bytes(body))
+            return self.read_one(bytes(body))
         except Invalid as failure:
             return failure

@@ -98,9 +98,10 @@ class Endpoint:
         self.handler = handler
         self.decode = decoder(call.request).decode
         taking_many = runtime.service.many_handlers.get(call.subject)
-        self.batches = BatchReader(taking_many[1] if taking_many else call.request)
+        taken = taking_many[1] if taking_many else call.request
+        self.batches = BatchReader(call.request, taken)
         self.stats = EndpointStats()
-        self.many = Many(self, *taking_many) if taking_many else None
+        self.many = Many(self, taking_many[0]) if taking_many else None
         self.turn = runtime.turn
         self.queue: deque[Message] = deque()
         self.queue_max = call.workers * QUEUE_PER_WORKER

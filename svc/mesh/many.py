@@ -3,12 +3,10 @@
 import time
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
 from svc.mesh.connection import Message
 from svc.mesh.context import Context
 from svc.mesh.errors import Invalid, Refused, Unavailable
-from svc.mesh.wire import LATE, Sender, Sent, decode_request, encode, error_reply, on_wire
+from svc.mesh.wire import LATE, Sender, Sent, encode, error_reply, on_wire
 
 if TYPE_CHECKING:
     from svc.mesh.endpoint import Endpoint
@@ -18,14 +16,11 @@ if TYPE_CHECKING:
 class Many:
     """The endpoint of one call whose handler takes lists."""
 
-    def __init__(
-        self, endpoint: "Endpoint", handler: "ManyHandler[Any, Any]", request: type[Struct]
-    ) -> None:
+    def __init__(self, endpoint: "Endpoint", handler: "ManyHandler[Any, Any]") -> None:
         """Serve for this endpoint."""
         self.endpoint = endpoint
         self.runtime = endpoint.runtime
         self.handler = handler
-        self.request = request
 
     async def serve(self, message: Message, sender: Sender, *, batch: bool) -> None:
         """Answer one message: a batch with a context for each call, or a call alone."""
@@ -52,7 +47,7 @@ class Many:
 
     def _alone(self, data: bytes, sender: Sender) -> Sent[Any]:
         deadline = sender.deadline or time.time() + self.endpoint.call.deadline_ms / 1000
-        request = decode_request(self.request, data)
+        request = self.endpoint.batches.read_one(data)
         return Sent(int(deadline * 1000), sender.correlation_id, sender.traceparent, request)
 
     async def _answers(self, sent: list[Sent[Any]], caller: str) -> list[Any]:

@@ -126,7 +126,8 @@ class Service:
 
         It gets all that came in one message, with a context for each, and returns a reply or a
         failure for each, in order; what it raises is everybody's failure. `request` is a subclass
-        of the call's request to decode into. The handler ends on its own: deadlines do not
+        of the call's request to decode into; texts that it leaves plain are checked by the column
+        (columns.py). The handler ends on its own: deadlines do not
         interrupt it.
         """
 

@@ -17,11 +17,21 @@ Verb = Literal[
 ]  # fmt: skip
 
 
-class Deduct(Transfer, frozen=True, kw_only=True, omit_defaults=True):
+class Plain(Transfer, frozen=True, kw_only=True, omit_defaults=True):
+    """A transfer whose texts were checked before, or are our own."""
+
+    transfer_id: str
+    user_id: str
+    currency: str
+    reference: str
+    stake_transfer_id: str | None = None
+
+
+class Deduct(Plain, frozen=True, kw_only=True, omit_defaults=True):
     """Take money from a player."""
 
 
-class Credit(Transfer, frozen=True, kw_only=True, omit_defaults=True):
+class Credit(Plain, frozen=True, kw_only=True, omit_defaults=True):
     """Give money to a player; `into` says to which account when the kind alone does not."""
 
     into: Literal["cash", "bonus"] | None = None

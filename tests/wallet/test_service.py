@@ -17,9 +17,9 @@ from svc.wallet.contract import (
     InsufficientFunds,
     TransferConflict,
 )
-from svc.wallet.refreshing import finish_refreshing
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
+from tests.support.waiting import until
 from tests.wallet.player import Player, item_of
 
 
@@ -307,13 +307,16 @@ async def test_every_moved_balance_is_told_once_with_the_balances_after(
 
 async def test_the_cache_shows_the_last_committed_balance(ann: Player, platform: Platform) -> None:
     await ann.take(30)
-    await finish_refreshing()
+    committed = await ann.balance()
     async with platform.nats("wallet") as connection:
         bucket = await connection.jetstream().key_value("wallet")
-        entry = await bucket.get(ann.user_id)
-    assert entry.value is not None
-    assert msgspec.json.decode(entry.value, type=wallet.Balance) == await ann.balance()
-    assert (await ann.balance()).cash == 70
+
+        async def shown() -> bool:
+            value = (await bucket.get(ann.user_id)).value
+            return msgspec.json.decode(value or b"null", type=wallet.Balance | None) == committed
+
+        await until(shown, "the last balance is in the cache")
+    assert committed.cash == 70
 
 
 async def test_totals_sum_what_each_kind_moved_and_net_rollbacks(
