@@ -78,8 +78,10 @@ def bare(kind: inspect.Type) -> inspect.Type:
 
 def are_ids(texts: Sequence[str | None]) -> bool:
     """Say whether each that is given is a UUID in lower-case text, as types.Id demands."""
-    given = [text for text in texts if text is not None] if None in texts else list(texts)
-    count, joined = len(given), "".join(cast("list[str]", given))
+    given = cast("Sequence[str]", texts)
+    if None in texts:
+        given = [text for text in texts if text is not None]
+    count, joined = len(given), "".join(given)
     if len(joined) != UUID_LENGTH * count or max(map(len, given), default=0) > UUID_LENGTH:
         return False
     if any(joined[place::UUID_LENGTH] != "-" * count for place in UUID_HYPHENS):

@@ -150,7 +150,7 @@ def software() -> Path:
 
 
 def settings(port: int) -> str:
-    """postgresql.conf, whole: memory as it is touched; fsync and commits stay as Postgres has them."""
+    """postgresql.conf, whole: memory as it is touched; commits stay as Postgres has them."""
     return f"""\
 # Written at every start.
 listen_addresses = '{HOST}'

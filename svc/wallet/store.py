@@ -29,9 +29,7 @@ TRANSFER = """id, verb, outcome, fingerprint, user_id, currency, kind, reference
 TRANSFER_WIDTH = 21
 USER_ID, SEQ = 4, 14
 """Where in it the player stands, and the place among the player's transfers."""
-WALLET = (
-    "user_id::text, currency, cash, bonus, held, seq, last_id::text, closed, excluded_until FROM wallet"
-)
+WALLET = "user_id::text, currency, cash, bonus, held, seq, last_id::text, closed, excluded_until"
 """What is read of a wallet."""
 
 
@@ -89,7 +87,7 @@ async def open_wallets(connection: Any, currency_of: dict[str, str], at: datetim
 async def wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
     """Return the wallets of these users, by user id; users without one are left out."""
     rows = await connection.fetch(
-        f"SELECT {WALLET} WHERE user_id = ANY($1::text::uuid[])",  # noqa: S608 -- the columns are written above
+        f"SELECT {WALLET} FROM wallet WHERE user_id = ANY($1::text::uuid[])",  # noqa: S608 -- the columns are written above
         array(list(users)),
     )
     return by_user(rows)
@@ -98,7 +96,7 @@ async def wallets(connection: Any, users: Iterable[str]) -> dict[str, Wallet]:
 async def some_wallets(connection: Any, count: int) -> dict[str, Wallet]:
     """Return any so many wallets, by user id."""
     rows = await connection.fetch(
-        f"SELECT {WALLET} LIMIT $1",  # noqa: S608 -- the columns are written above
+        f"SELECT {WALLET} FROM wallet LIMIT $1",  # noqa: S608 -- the columns are written above
         count,
     )
     return by_user(rows)
@@ -110,7 +108,7 @@ async def lock_wallets(connection: Any, users: Iterable[str]) -> dict[str, Walle
     The order by id is the one in which everybody locks.
     """
     rows = await connection.fetch(
-        f"SELECT {WALLET}"  # noqa: S608 -- the columns are written above
+        f"SELECT {WALLET} FROM wallet"  # noqa: S608 -- the columns are written above
         " WHERE user_id = ANY($1::text::uuid[]) ORDER BY wallet.user_id FOR NO KEY UPDATE",
         array(list(users)),
     )

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Invalid, NotFound
@@ -317,6 +318,21 @@ async def test_the_cache_shows_the_last_committed_balance(ann: Player, platform:
 
         await until(shown, "the last balance is in the cache")
     assert committed.cash == 70
+
+
+REFERENCES = (
+    'a "quoted" one', "it's", "back\\slash", "\\", '"', "{braces}", "comma, comma", "NULL", "null",
+    "two\nlines", "tab\t", " blank ", "é\u2028\U0001f3b2", "\x7f", "\x01", "\\u0041", "$1", "--",
+)  # fmt: skip
+
+
+async def test_a_reference_is_kept_as_it_was_given(ann: Player) -> None:
+    stakes = [replace(ann.transfer(1, "bet"), reference=text) for text in REFERENCES]
+    await ann.batch(*(item_of("deduct_balance", stake) for stake in stakes))
+    for stake in (replace(ann.transfer(1, "bet"), reference=text) for text in REFERENCES):
+        await ann.deduct(stake)  # each in a batch of its own
+    kept = [entry.reference for entry in await ann.entries() if entry.kind == "bet"]
+    assert sorted(kept) == sorted(REFERENCES * 2)
 
 
 async def test_totals_sum_what_each_kind_moved_and_net_rollbacks(
