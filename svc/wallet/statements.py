@@ -58,7 +58,10 @@ async def money_at(tx: Tx, user_id: str, at: datetime) -> Any | None:
 
 
 async def lines_of(tx: Tx, user_id: str, before: int | None, limit: int) -> list[Line]:
-    """Return a player's entries before a position, newest first, at least `limit` if there are."""
+    """Return a player's entries before a position, newest first, `limit` at least.
+
+    Fewer come only at the end. The transfer at the position may have one more before it, or none.
+    """
     rows = await tx.fetch(
         """
         SELECT id, seq, kind, currency, reference, decided_at, cash_change, bonus_change,
@@ -70,7 +73,7 @@ async def lines_of(tx: Tx, user_id: str, before: int | None, limit: int) -> list
         """,
         user_id,
         2**62 if before is None else before // PLACES,
-        limit,
+        limit + 1,
     )
     lines = [line for row in rows for line in _lines(row)]
     return [line for line in lines if before is None or line.position < before]

@@ -6,6 +6,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 from msgspec.structs import replace
+from nats.js.errors import KeyNotFoundError
 
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Invalid, NotFound
@@ -313,7 +314,10 @@ async def test_the_cache_shows_the_last_committed_balance(ann: Player, platform:
         bucket = await connection.jetstream().key_value("wallet")
 
         async def shown() -> bool:
-            value = (await bucket.get(ann.user_id)).value
+            try:
+                value = (await bucket.get(ann.user_id)).value
+            except KeyNotFoundError:
+                return False
             return msgspec.json.decode(value or b"null", type=wallet.Balance | None) == committed
 
         await until(shown, "the last balance is in the cache")
@@ -328,7 +332,8 @@ REFERENCES = (
 
 async def test_a_reference_is_kept_as_it_was_given(ann: Player) -> None:
     stakes = [replace(ann.transfer(1, "bet"), reference=text) for text in REFERENCES]
-    await ann.batch(*(item_of("deduct_balance", stake) for stake in stakes))
+    results = await ann.batch(*(item_of("deduct_balance", stake) for stake in stakes))
+    assert [result.problem for result in results] == [None] * len(stakes)
     for stake in (replace(ann.transfer(1, "bet"), reference=text) for text in REFERENCES):
         await ann.deduct(stake)  # each in a batch of its own
     kept = [entry.reference for entry in await ann.entries() if entry.kind == "bet"]

@@ -112,3 +112,12 @@ def test_no_cell_of_a_statement_is_worked_out_by_a_spreadsheet() -> None:
         "2001-02-03T00:00:00Z", "e", "t", "cash", "bet", "'@SUM(A1)",
         "'=HYPERLINK(\"x\"),\r\n", "-5", "95", "EUR",
     ]  # fmt: skip
+
+
+async def test_pages_go_back_to_the_first_entry(ann: Player) -> None:
+    for _ in range(11):
+        await ann.take(1)
+
+    balances = [entry.balance_after for entry in await ann.entries()]
+
+    assert balances == list(range(100, 88, -1))
