@@ -14,6 +14,7 @@ from svc import catalogue
 from svc.gateway.balances import BALANCES
 from svc.mesh.contract import Contract, Event, Live
 from svc.mesh.envelope import CloudEvent
+from svc.mesh.parcels import APART_MAX, BATCH_TYPE, TOGETHER_MAX
 
 PATH = "svc/gateway/asyncapi.json"
 REF = "#/components/schemas/{name}"
@@ -76,18 +77,30 @@ def document(contracts: Iterable[Contract]) -> Json:
 
 
 def _event_channel(event: Event[Struct], schemas: dict[Any, Json]) -> Json:
+    schema = schemas[CloudEvent[event.data]]
+    messages: Json = {
+        event.type: {
+            "name": event.type,
+            "contentType": "application/cloudevents+json",
+            "summary": event.purpose,
+            "payload": schema,
+        }
+    }
+    if event.together:
+        messages[f"{event.type}.batch"] = {
+            "name": f"{event.type}.batch",
+            "contentType": BATCH_TYPE,
+            "summary": f"More than {APART_MAX} of one commit, in order.",
+            "payload": {
+                "type": "array", "minItems": APART_MAX + 1, "maxItems": TOGETHER_MAX,
+                "items": schema,
+            },
+        }  # fmt: skip
     return {
         "address": event.subject,
         "description": event.purpose,
         "servers": [{"$ref": "#/servers/nats"}],
-        "messages": {
-            event.type: {
-                "name": event.type,
-                "contentType": "application/cloudevents+json",
-                "summary": event.purpose,
-                "payload": schemas[CloudEvent[event.data]],
-            }
-        },
+        "messages": messages,
     }
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct, inspect
 from svc.generate.topology import Topology
 from svc.mesh import desk
 from svc.mesh.contract import Call, Event
+from svc.mesh.parcels import APART_MAX, BATCH_TYPE, TOGETHER_MAX
 from svc.mesh.policy_rules import AUDIT_STREAM, BUCKET
 
 HEAD = """# Subjects
@@ -66,12 +67,21 @@ def _call(topology: Topology, call: Call[Struct, Struct]) -> str:
     )
 
 
+def _together(event: Event[Struct]) -> str:
+    if not event.together:
+        return ""
+    return (
+        f" More than {APART_MAX} of one commit come as one message, an array of at most"
+        f" {TOGETHER_MAX} (`{BATCH_TYPE}`)."
+    )
+
+
 def _event(topology: Topology, event: Event[Struct]) -> str:
     return (
         f"### `{event.subject}`\n\n`{event.type}`: {event.purpose}\n\n"
         f"Published by: {', '.join(topology.publishers(event))}."
         f" Heard by: {', '.join(topology.hearers(event)) or 'nobody yet'}."
-        f" Lane: {event.lane.value}.\n\n{_table(event.data)}\n"
+        f" Lane: {event.lane.value}.{_together(event)}\n\n{_table(event.data)}\n"
         f"`just nats sub {event.subject}`\n"
     )
 
