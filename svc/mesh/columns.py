@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import cast
+from typing import NamedTuple, cast
 
 from msgspec import Struct, inspect
 
@@ -28,15 +28,13 @@ class Columns:
 
     def __init__(self, strict: type[Struct], lean: type[Struct]) -> None:
         """Compare both; raises DeclarationError where they differ in more than their texts."""
-        demanded, given = texts_of(strict), texts_of(lean)
+        given = fields_of(lean)
         checks: dict[str, Check] = {}
-        for field in strict.__struct_fields__:
-            if field not in given:
-                raise DeclarationError(f"{lean.__name__} lacks {field} of {strict.__name__}")
-            wanted, own = demanded[field], given[field]
-            if wanted == own:
+        for field, demanded in fields_of(strict).items():
+            own, wanted = given.get(field), demanded.kind
+            if own == demanded:
                 continue
-            if not isinstance(wanted, inspect.StrType) or own != inspect.StrType():
+            if not isinstance(wanted, inspect.StrType) or own != demanded.plain():
                 raise DeclarationError(f"{lean.__name__}.{field} differs in more than its text")
             is_id = wanted.pattern == UUID_PATTERN and wanted.max_length == UUID_LENGTH
             checks[field] = are_ids if is_id else partial(are_like, wanted)
@@ -58,11 +56,32 @@ def row_of(fields: Sequence[str]) -> Callable[[Struct], tuple[str | None, ...]]:
     return lambda request: tuple(getattr(request, field) for field in fields)
 
 
-def texts_of(kind: type[Struct]) -> dict[str, inspect.Type]:
-    """Return the type of each field, without null where that is allowed, and what is told of it."""
-    info = inspect.type_info(kind)
+class Field(NamedTuple):
+    """A field of a request: its type without null and without what is told of it."""
+
+    kind: inspect.Type
+    name: str
+    nullable: bool
+    required: bool
+
+    def plain(self) -> "Field":
+        """Return the same field as a text of which nothing is demanded."""
+        return self._replace(kind=inspect.StrType())
+
+
+def fields_of(request: type[Struct]) -> dict[str, Field]:
+    """Return the fields of a request."""
+    info = inspect.type_info(request)
     assert isinstance(info, inspect.StructType)
-    return {field.name: bare(field.type) for field in info.fields}
+    return {
+        field.name: Field(bare(field.type), field.encode_name, nullable(field.type), field.required)
+        for field in info.fields
+    }
+
+
+def nullable(kind: inspect.Type) -> bool:
+    """Say whether null is allowed."""
+    return isinstance(kind, inspect.UnionType) and kind.includes_none
 
 
 def bare(kind: inspect.Type) -> inspect.Type:

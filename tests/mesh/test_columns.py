@@ -113,7 +113,25 @@ class Tighter(Demanded, frozen=True, kw_only=True):
     reference: Annotated[str, Meta(max_length=3)] = "-"
 
 
-@pytest.mark.parametrize("taken", [Fewer, Other, Tighter])
+class Nullable(Demanded, frozen=True, kw_only=True):
+    """A handler's request that takes null where the contract does not."""
+
+    first: str | None
+
+
+class Optional(Demanded, frozen=True, kw_only=True):
+    """A handler's request that takes nothing where the contract demands something."""
+
+    first: str = ""
+
+
+class Renamed(Demanded, frozen=True, kw_only=True):
+    """A handler's request that looks for a text under another name."""
+
+    reference: str = msgspec.field(default="-", name="ref")
+
+
+@pytest.mark.parametrize("taken", [Fewer, Other, Tighter, Nullable, Optional, Renamed])
 def test_a_request_that_differs_in_more_is_no_declaration(taken: type[Struct]) -> None:
     with pytest.raises(DeclarationError):
         Columns(Demanded, taken)
