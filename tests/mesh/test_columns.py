@@ -113,10 +113,14 @@ class Tighter(Demanded, frozen=True, kw_only=True):
     reference: Annotated[str, Meta(max_length=3)] = "-"
 
 
-class Nullable(Demanded, frozen=True, kw_only=True):
+class Nullable(Request, frozen=True, kw_only=True):
     """A handler's request that takes null where the contract does not."""
 
     first: str | None
+    second: str | None = None
+    amount: Annotated[int, Meta(ge=0)] = 0
+    currency: str = "EUR"
+    reference: str = "-"
 
 
 class Optional(Demanded, frozen=True, kw_only=True):
