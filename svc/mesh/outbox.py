@@ -39,6 +39,8 @@ ROUND_S = 0.01
 """A round begins so long after the one before at the earliest: commits in between share it."""
 BUSY_ROUNDS_APART = 5
 """A busy service begins a round after so many times what the last one took: each has more then."""
+BUSY_ROUND_S_MAX = 0.1
+"""But no longer: what it took may have been a broker that did not answer."""
 FEW = 4
 """So many messages are published one by one: fast ingest would cost more."""
 SWEEP_S = 1.0
@@ -135,7 +137,8 @@ class Relay:
             took = time.monotonic() - began
             if not await self._woken():
                 continue
-            pause = max(ROUND_S, took * BUSY_ROUNDS_APART) if self.busy else ROUND_S
+            pause = min(took * BUSY_ROUNDS_APART, BUSY_ROUND_S_MAX) if self.busy else 0.0
+            pause = max(ROUND_S, pause)
             await asyncio.sleep(max(0.0, began + pause - time.monotonic()))
 
     async def _woken(self) -> bool:
