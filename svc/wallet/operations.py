@@ -17,7 +17,7 @@ Verb = Literal[
 ]  # fmt: skip
 
 
-class Plain(Transfer, frozen=True, kw_only=True, omit_defaults=True):
+class Checked(Transfer, frozen=True, kw_only=True, omit_defaults=True):
     """A transfer whose texts were checked before, or are our own."""
 
     transfer_id: str
@@ -27,11 +27,11 @@ class Plain(Transfer, frozen=True, kw_only=True, omit_defaults=True):
     stake_transfer_id: str | None = None
 
 
-class Deduct(Plain, frozen=True, kw_only=True, omit_defaults=True):
+class Deduct(Checked, frozen=True, kw_only=True, omit_defaults=True):
     """Take money from a player."""
 
 
-class Credit(Plain, frozen=True, kw_only=True, omit_defaults=True):
+class Credit(Checked, frozen=True, kw_only=True, omit_defaults=True):
     """Give money to a player; `into` says to which account when the kind alone does not."""
 
     into: Literal["cash", "bonus"] | None = None

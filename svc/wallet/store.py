@@ -27,8 +27,8 @@ TRANSFER = """id, verb, outcome, fingerprint, user_id, currency, kind, reference
     detail, hold_id, stake_id, original_id"""
 """What a transfer says of itself, in the order that the chain's hash covers it."""
 TRANSFER_WIDTH = 21
-USER_ID, SEQ = 4, 14
-"""Where in it the player stands, and the place among the player's transfers."""
+FINGERPRINT, USER_ID, SEQ = 3, 4, 14
+"""Where in it stand the fingerprint, the player, and the place among the player's transfers."""
 WALLET = "user_id::text, currency, cash, bonus, held, seq, last_id::text, closed, excluded_until"
 """What is read of a wallet."""
 
@@ -220,7 +220,6 @@ def arguments_of(batch: Written) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-FINGERPRINT = 3
 as_json = msgspec.json.Encoder().encode
 
 
@@ -228,7 +227,7 @@ def column_of(number: int, values: Sequence[object]) -> object:
     """Return a column as it is sent; None when it is null or nought throughout."""
     if number == FINGERPRINT:
         return values
-    if values[0] or any(values) or "" in values:
+    if any(values) or "" in values:
         return array(values)
     return None
 
