@@ -21,6 +21,7 @@ from svc.mesh.contract import Call
 from svc.mesh.edge import Edge, EdgePolicy, no_policy
 from svc.mesh.errors import Denied, RemoteBug, TimedOut, Unavailable, name_of
 from svc.mesh.hedging import hedged
+from svc.mesh.partitions import undivided
 from svc.mesh.wire import (
     INBOX_ROOT,
     address,
@@ -56,6 +57,7 @@ class Caller:
         self.counter = 0
         self.sweeper: asyncio.TimerHandle | None = None
         self.rules: Callable[[str], EdgePolicy | None] = no_policy
+        self.partitions: Callable[[str], int] = undivided
 
     async def start(self) -> None:
         """Subscribe the inbox of this instance."""

@@ -10,6 +10,7 @@ trace. Requests and answers are encoded and decoded by the message.
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -79,12 +80,13 @@ class Waiting:
 
 
 class Lane:
-    """The calls of one batchable subject of one caller."""
+    """The calls of one batchable subject of one caller, or those of one partition of it."""
 
-    def __init__(self, caller: "Caller", call: Call[Any, Any], edge: "Edge") -> None:
-        """Nothing waits."""
+    def __init__(self, caller: "Caller", call: Call[Any, Any], edge: "Edge", subject: str) -> None:
+        """Nothing waits; `subject` is where they go: the call's, or that of a partition."""
         self.caller = caller
         self.call = call
+        self.subject = subject
         self.edge = edge
         self.stable = edge.stable
         self.tally = edge.tally
@@ -133,6 +135,10 @@ class Lane:
             self.queue = deque(one for one in self.queue if not one.future.done())
         return bool(self.queue or self.flying or self.pausing)
 
+    def lanes(self) -> "Iterable[Lane]":
+        """Return itself, as calls that are divided return many (svc/mesh/partitions.py)."""
+        return (self,)
+
     def _turn_ends(self) -> None:
         self.leaving = False
         self._leave()
@@ -144,7 +150,7 @@ class Lane:
             taken = [queue.popleft() for _ in range(min(len(queue), self.share))]
             batch = [waiting for waiting in taken if not waiting.future.done()]
             if batch:
-                self._send(batch, self.call.subject)
+                self._send(batch, self.subject)
 
     def _share(self) -> int:
         """Return how many calls the next message takes: its part of all that wait or are away."""

@@ -97,7 +97,9 @@ class Call(Generic[RequestT_co, ReplyT_co]):
     `callers` names the services that may call it; a route adds the gateway; the operator may
     always. `deadline_ms` is what a caller waits when it has less hurry itself. `idempotent` means
     that the same request twice does the same as once, so the mesh may try again. `hedge` is for
-    idempotent reads that are not batchable, when two instances or more answer them.
+    idempotent reads that are not batchable, when two instances or more answer them. Calls alike in
+    the request's field `partition_by` go to one instance, where the service is divided
+    (svc/mesh/partitions.py).
     """
 
     subject: str
@@ -109,14 +111,20 @@ class Call(Generic[RequestT_co, ReplyT_co]):
     deadline_ms: int = 2_000
     idempotent: bool = False
     batchable: bool = False
+    partition_by: str = ""
     workers: int = 32
     route: Route | None = None
     hedge: Hedge | None = None
 
     def __post_init__(self) -> None:
-        """Raise DeclarationError when a call may not be asked twice at once."""
+        """Raise DeclarationError when a call may not be asked twice at once, or not be divided."""
         if self.hedge is not None and (self.batchable or not self.idempotent):
             raise DeclarationError(f"{self.subject} is hedged, so idempotent and not batchable")
+        field, fields = self.partition_by, self.request.__struct_fields__
+        if field and not (self.batchable and field in fields):
+            raise DeclarationError(
+                f"{self.subject} is divided by {field}, so batchable, and has it"
+            )
 
     @property
     def service(self) -> str:

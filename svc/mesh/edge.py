@@ -12,9 +12,9 @@ import msgspec
 
 from svc.mesh import metrics, retries
 from svc.mesh.breaker import UNAVAILABLE_MAX, Breaker
-from svc.mesh.coalesce import Lane
 from svc.mesh.contract import Call
 from svc.mesh.errors import Absent, Denied, Resting, TimedOut, Unavailable
+from svc.mesh.partitions import lane_of
 from svc.mesh.policy_releases import STABLE, release_subject
 from svc.mesh.wire import decoder
 
@@ -71,7 +71,7 @@ class Edge:
         self.breaker = metrics.BREAKERS[labels] = Breaker(UNAVAILABLE_MAX)
         self.budget = retries.Budget(self.tally)
         self.hedge = call.hedge
-        self.lane = Lane(caller, call, self) if call.batchable else None
+        self.lane = lane_of(caller, call, self)
         self.policy = caller.rules(call.subject)
 
     def admit(self, wait_s: float) -> None:

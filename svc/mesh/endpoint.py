@@ -119,7 +119,8 @@ class Endpoint:
     async def start(self) -> None:
         """Subscribe in the queue group of the service, where its release answers."""
         runtime = self.runtime
-        for subject in answered(self.call.subject, runtime.release):
+        partitions = runtime.partitions if self.call.partition_by else ()
+        for subject in answered(self.call.subject, runtime.release, partitions):
             self.subscriptions.append(
                 await runtime.connection.listen(subject, self._arrived, queue=runtime.service.name)
             )

@@ -164,12 +164,13 @@ def in_flight(runtime: Runtime) -> Counter[tuple[str, str]]:
     """Return how many calls of a service wait for their answer, by callee and verb."""
     found: Counter[tuple[str, str]] = Counter()
     caller = runtime.caller
-    lanes = {edge.lane.call.subject: edge.lane for edge in caller.edges.values() if edge.lane}
+    lanes = [lane for edge in caller.edges.values() if edge.lane for lane in edge.lane.lanes()]
+    together = {(lane.call.service, lane.call.verb) for lane in lanes}
     for _, _, subject in list(caller.pending.values()):
         tokens = subject.split(".")
-        if tokens[0] in {"rpc", "release"} and subject not in lanes:
+        if tokens[0] in {"rpc", "release"} and (tokens[1], tokens[-1]) not in together:
             found[tokens[1], tokens[-1]] += 1
-    for lane in lanes.values():
+    for lane in lanes:
         waiting = len(lane.queue) + sum(map(len, lane.flying))
         if waiting:
             found[lane.call.service, lane.call.verb] += waiting

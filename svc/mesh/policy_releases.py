@@ -12,13 +12,15 @@ database of its own (`WALLET_SHADOW_DATABASE_URL`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from svc.mesh.errors import DeclarationError
 
 STABLE = "stable"
 SHADOW = "shadow"
 """The release that only sees copies, and its user of the broker."""
+PARTITION = "partition-"
+"""How the release begins by which the owner of a partition answers (svc/mesh/partitions.py)."""
 LABEL = r"[a-z0-9][a-z0-9-]{0,30}"
 """The form of a release's name: one token of a subject."""
 CALL_TOKENS = 4
@@ -37,16 +39,20 @@ def release_of(settings: Mapping[str, str], service: str) -> str:
     """Return the release that an instance was told to be; raises DeclarationError for no name."""
     variable = f"{service.upper()}_RELEASE"
     release = settings.get(variable) or STABLE
-    if not re.fullmatch(LABEL, release):
+    if not re.fullmatch(LABEL, release) or release.startswith(PARTITION):
         raise DeclarationError(
             f"{variable}={release!r} is no name of a release: lower case letters, digits, dashes"
         )
     return release
 
 
-def answered(subject: str, release: str) -> list[str]:
-    """Return the subjects on which an instance of a release answers a call."""
+def answered(subject: str, release: str, partitions: Sequence[int] = ()) -> list[str]:
+    """Return the subjects on which an instance of a release answers a call.
+
+    Of a call that is divided, those of the `partitions` that it owns too.
+    """
     own = release_subject(subject, release)
     if not own:
         return [subject]
-    return [subject, own] if release == STABLE else [own]
+    parts = [release_subject(subject, f"{PARTITION}{number}") for number in partitions]
+    return [subject, own, *parts] if release == STABLE else [own]

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from nats.errors import Error as NatsError, SlowConsumerError
 
-from svc.mesh import log, metrics, tls, tracing
+from svc.mesh import log, metrics, partitions, tls, tracing
 from svc.mesh.cache import Cache
 from svc.mesh.clock import Clock, SystemClock, new_id
 from svc.mesh.connection import Connection, Message
@@ -49,6 +50,7 @@ class Runtime:
         self.clock: Clock = clock or SystemClock()
         self.instance = new_id().replace("-", "")
         self.release = release_of(self.settings, service.name)
+        self.partitions = partitions.owned(self.settings, service.name)
         self.shadow = self.release == SHADOW
         self.log = log.logger(service.name, self.instance[-8:])
         self.callable_subjects = service.may_call()
@@ -63,9 +65,14 @@ class Runtime:
         self.notes: dict[str, Callable[[], object]] = {}
         if self.release != STABLE:
             self.metadata["release"] = self.release
+        if self.partitions:
+            self.metadata["partitions"] = " ".join(map(str, self.partitions))
         self.connection = Connection()
         self.parts = tracing.parts()
         self.caller = self.parts.caller(self.connection, service.name, self.instance)
+        self.caller.partitions = partial(partitions.count_of, self.settings)
+        for call in service.calls:
+            self.caller.partitions(call.service)  # what nobody can follow is told at the start
         self.policies = Policies(self.caller, self.clock, self.log)
         self.ingest = Ingest(self.connection, service.name, self.instance)
         self.localizer = Localizer(service.name, self.find_http)

@@ -316,14 +316,17 @@ BALANCE = Call(
 DEDUCT_BALANCE = Call(
     "rpc.wallet.v1.deduct_balance", Transfer, Receipt, "Take money from a player, cash first.",
     callers=MONEY_CALLERS, refuses=REFUSALS, idempotent=True, batchable=True, deadline_ms=1_000,
+    partition_by="user_id",
 )  # fmt: skip
 CREDIT_BALANCE = Call(
     "rpc.wallet.v1.credit_balance", Transfer, Receipt, "Give money to a player.",
     callers=MONEY_CALLERS, refuses=REFUSALS, idempotent=True, batchable=True, deadline_ms=1_000,
+    partition_by="user_id",
 )  # fmt: skip
 HOLD = Call(
     "rpc.wallet.v1.hold", Hold, Receipt, "Set a player's cash aside.",
     callers=MONEY_CALLERS, refuses=REFUSALS, idempotent=True, batchable=True, deadline_ms=1_000,
+    partition_by="user_id",
 )  # fmt: skip
 CAPTURE = Call(
     "rpc.wallet.v1.capture", Capture, Receipt, "Take held money for good.",

@@ -110,6 +110,14 @@ RATIOS = (
         lambda r: r.over("wallet hot_account", "wallet empty"),
     ),
     Ratio(
+        "processes_2", "two wallets that share all players to one", None,
+        lambda r: r.over("wallet processes_2", "wallet empty"),
+    ),
+    Ratio(
+        "partitions_2", "two wallets that each own half the players to one", None,
+        lambda r: r.over("wallet partitions_2", "wallet empty"),
+    ),
+    Ratio(
         "mesh_vs_raw", "the mesh to raw NATS, no coalescing", 1,
         lambda r: r.over("mesh", "raw"),
     ),

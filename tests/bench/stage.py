@@ -208,6 +208,8 @@ class Stage:
         """Run a wallet as `just up` does, on this database; its other instances beside it."""
         port = free_ports()["WALLET_PORT"]
         extra = {"WALLET_DATABASE_URL": self.url(database), "WALLET_PORT": port}
+        if self.environment.get("WALLET_PARTITIONS", "1") != "1":
+            extra["WALLET_PARTITION"] = str(number)
         command = ("-m", "svc", "run", "wallet")
         async with self.process(f"wallet-{number}", command, extra) as child:
             await _ready(child, f"http://{HOST}:{port}/readyz")

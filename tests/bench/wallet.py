@@ -103,6 +103,7 @@ class Bench:
             "wallet hot_account": lambda: self.grown("hot_account"),
             "wallet refusals_30": lambda: self.grown("refusals_30"),
             "wallet processes_2": lambda: self.grown("processes_2"),
+            "wallet partitions_2": lambda: self.grown("partitions_2"),
         }
 
     def measurements(self, only: Sequence[str]) -> int:
@@ -194,8 +195,9 @@ class Bench:
             GROWN_IN_FLIGHT, players,
             refused_share=REFUSED_SHARE if variant == "refusals_30" else 0.0, log=str(self.log),
         )  # fmt: skip
-        processes = 2 if variant == "processes_2" else 1
-        async with self.running_wallet(database, processes) as (children, loader):
+        processes = 2 if variant in {"processes_2", "partitions_2"} else 1
+        partitions = 2 if variant == "partitions_2" else 1
+        async with self.running_wallet(database, processes, partitions) as (children, loader):
             await self.measure(f"wallet {variant}", order, children, loader)
             await self.check(database)
             if self.size.entries <= AUDITED_ENTRIES_MAX:
@@ -247,9 +249,10 @@ class Bench:
 
     @asynccontextmanager
     async def running_wallet(
-        self, database: str, processes: int = 1
+        self, database: str, processes: int = 1, partitions: int = 1
     ) -> AsyncGenerator[tuple[list[Child], Loader]]:
-        """Run wallets on a database, and who asks them."""
+        """Run wallets on a database, each the owner of a partition, and who asks them."""
+        self.stage.environment["WALLET_PARTITIONS"] = str(partitions)
         await self.stage.forget_events()
         async with AsyncExitStack() as stack:
             children = [

@@ -57,11 +57,13 @@ def call(
     batchable: bool = False,
     idempotent: bool = False,
     hedge: Hedge | None = None,
+    partition_by: str = "",
 ) -> Call[Ask, Answer]:
     """Return one of the answering service's calls."""
     return Call(
         f"rpc.wallet.v1.{verb}", Ask, Answer, "A test call.", callers=callers, refuses=(TooMuch,),
         deadline_ms=1_000, workers=workers, batchable=batchable, idempotent=idempotent, hedge=hedge,
+        partition_by=partition_by,
     )  # fmt: skip
 
 
@@ -72,6 +74,7 @@ NARROW = call("narrow", workers=1)
 REFUSE = call("refuse")
 BREAK = call("break")
 MANY = call("many", batchable=True)
+DIVIDED = call("divided", batchable=True, partition_by="text")
 SECRET = call("secret", callers=())
 FLAKY = call("flaky", idempotent=True)
 FLAKY_MANY = call("flaky_many", batchable=True, idempotent=True)
@@ -81,7 +84,9 @@ HAPPENED = Event("HappenedEvent", "wallet", Happened, "Something happened.")
 NEVER_DECLARED = Event("NeverDeclaredEvent", "wallet", Happened, "Nobody declares this.")
 ANSWERING = Contract(
     name="wallet", version="1.0.0", purpose="Answers.",
-    answers=(ECHO, NARROW, REFUSE, BREAK, MANY, SECRET, FLAKY, FLAKY_MANY, FLAKY_ONCE, READ),
+    answers=(
+        ECHO, NARROW, REFUSE, BREAK, MANY, DIVIDED, SECRET, FLAKY, FLAKY_MANY, FLAKY_ONCE, READ,
+    ),
     publishes=(HAPPENED,),
 )  # fmt: skip
 ASKING = Contract(name="casino", version="1.0.0", purpose="Asks.")
@@ -124,6 +129,7 @@ def answering(memory: Memory) -> Service:
     service.answers(ECHO)(echo)
     service.answers(NARROW)(echo)
     service.answers(SECRET)(echo)
+    service.answers(DIVIDED)(echo)
 
     async def many(request: Ask, context: Context) -> Answer:
         if request.text == "too much":
@@ -165,7 +171,7 @@ def asking(memory: Memory) -> Service:
     service = Service(
         ASKING,
         hears=(Hear(HAPPENED, only=lambda data: data.mood != "indifferent"),),
-        calls=(ECHO, NARROW, REFUSE, BREAK, MANY, FLAKY, FLAKY_MANY, FLAKY_ONCE, READ),
+        calls=(ECHO, NARROW, REFUSE, BREAK, MANY, DIVIDED, FLAKY, FLAKY_MANY, FLAKY_ONCE, READ),
         database=True,
     )
 

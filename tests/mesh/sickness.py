@@ -49,8 +49,9 @@ async def ends_well(runtime: Runtime, call: Call[Ask, Answer]) -> None:
     await until(answered, "answers again")
     assert runtime.caller.breakers["wallet"].state == CLOSED
     assert state() == CLOSED
-    edge = runtime.caller.edge(call)
-    assert edge.lane is None or not (edge.lane.queue or edge.lane.flying or edge.lane.pausing)
+    lane = runtime.caller.edge(call).lane
+    for one in lane.lanes() if lane else ():
+        assert (len(one.queue), one.flying, one.pausing) == (0, [], [])
 
 
 def state() -> float | None:

@@ -117,9 +117,17 @@ class Stand:
 
     @contextmanager
     def wallets(
-        self, database: str, count: int = 1, module: Sequence[str] = AS_IT_IS
+        self,
+        database: str,
+        count: int = 1,
+        module: Sequence[str] = AS_IT_IS,
+        *,
+        divided: bool = False,
     ) -> Generator[list[Wallet]]:
-        """Run wallets on a database for as long as the block lasts."""
+        """Run wallets on a database for as long as the block lasts.
+
+        If they are `divided`, each owns a partition of the players.
+        """
         running: list[Wallet] = []
         try:
             for number in range(count):
@@ -128,6 +136,9 @@ class Stand:
                     "WALLET_DATABASE_URL": self.url(database, "wallet"),
                     "WALLET_PORT": free_ports()["WALLET_PORT"],
                 }
+                if divided:
+                    values["WALLET_PARTITIONS"] = str(count)
+                    values["WALLET_PARTITION"] = str(number)
                 own = replace(self.installation, values=values)
                 running.append(Wallet(own, module, number))
                 running[-1].start()
