@@ -1,9 +1,9 @@
 """Coalescing: concurrent calls of one batchable subject travel as one message, without any timer.
 
 What is asked in one turn of the event loop leaves together at its end, so a lone call goes out at
-once. Under load what is asked shares a few messages of about the same size, and what finds all of
+once. Under load what is asked shares two messages of about the same size, and what finds both of
 them on their way leaves with the next answer: messages grow with the load, the callee always has
-some at hand, and no call waits for company. Each call keeps its own answer, refusal, deadline and
+one at hand, and no call waits for company. Each call keeps its own answer, refusal, deadline and
 trace. Requests and answers are encoded and decoded by the message.
 """
 
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from svc.mesh.context import Context
     from svc.mesh.edge import Edge
 
-IN_FLIGHT_MAX = 3
-"""Messages of one subject on their way: while some are answered, others are being worked on."""
-SHARE_MIN = 48
+IN_FLIGHT_MAX = 2
+"""Messages of one subject on their way: while one is answered, the other is being worked on."""
+SHARE_MIN = 64
 """Calls that travel together even if that leaves messages unused."""
 BATCH_MAX = 512
 """Calls in one message: far below the broker's largest payload, unless their bodies are large."""

@@ -23,6 +23,13 @@ class Round:
         """Return a throughput, per second."""
         return self.rows[contender, in_flight].throughput
 
+    def best(self, contender: str) -> float:
+        """Return a contender's best throughput, whatever is in flight; KeyError without any."""
+        rates = [row.throughput for (name, _), row in self.rows.items() if name == contender]
+        if not rates:
+            raise KeyError(contender)
+        return max(rates)
+
     def over(self, contender: str, other: str) -> float:
         """Return one throughput over another, both at 256 in flight."""
         return self.rate(contender) / self.rate(other)
@@ -30,6 +37,10 @@ class Round:
 
 def _vs_pgbench(found: Round) -> float:
     return found.rate("wallet") / max(found.rate("pgbench", c) for c in PGBENCH_CLIENTS)
+
+
+def _best_to_best(found: Round) -> float:
+    return found.best("wallet") / found.best("pgbench")
 
 
 def _share_of(found: Round, echo: str, in_flight: int) -> float:
@@ -78,6 +89,7 @@ RATIOS = (
         lambda r: r.rate("wallet", 1) / r.rate("grpc", 1),
     ),
     Ratio("vs_pgbench", "wallet at 256 to pgbench's best", 8, _vs_pgbench),
+    Ratio("best_to_pgbench", "wallet's best to pgbench's best", None, _best_to_best),
     Ratio(
         "share_of_echo", "wallet to nats-py's own empty echo, 256 in flight", 0.7,
         lambda r: _share_of(r, "raw", 256),

@@ -29,6 +29,8 @@ RATES = {
     ("wallet accounts_1m", 256): 30_000.0,
     ("wallet entries_10m", 256): 36_000.0,
     ("wallet hot_account", 256): 50_000.0,
+    ("wallet processes_2", 256): 30_000.0,
+    ("wallet partitions_2", 256): 60_000.0,
 }
 
 
@@ -57,6 +59,7 @@ def test_each_ratio_compares_what_its_promise_names() -> None:
         "vs_grpc_256": 25.0,
         "vs_grpc_1": 1.5,
         "vs_pgbench": 10.0,
+        "best_to_pgbench": 12.0,
         "share_of_echo": 0.8,
         "share_of_echo_1024": 1.2,
         "share_of_lean_echo": 0.5,
@@ -65,6 +68,8 @@ def test_each_ratio_compares_what_its_promise_names() -> None:
         "accounts_1m": 0.75,
         "entries_10m": 0.9,
         "hot_account": 1.25,
+        "processes_2": 0.75,
+        "partitions_2": 1.5,
         "mesh_vs_raw": 1.2,
     }
 
