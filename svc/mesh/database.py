@@ -131,10 +131,12 @@ class Database:
     async def connection(self, settings: dict[str, str]) -> Any:
         """Open a connection outside the pool, with these settings of the server.
 
-        The caller closes it. Raises Unavailable when the server does not answer.
+        What is asked on it leaves at once: uvloop would keep it until all that is to be done in
+        this turn is done, and the server would wait. The caller closes it. Raises Unavailable when
+        the server does not answer.
         """
         try:
-            return await asyncpg.connect(
+            found: Any = await asyncpg.connect(
                 self.url,
                 timeout=5,
                 command_timeout=30,
@@ -147,6 +149,9 @@ class Database:
             raise Unavailable(
                 f"the database of {self.name} does not answer: {failure}"
             ) from failure
+        # The driver has no public name for it; its version is pinned to one minor release.
+        found._transport.set_write_buffer_limits(high=0)  # noqa: SLF001
+        return found
 
     @asynccontextmanager
     async def transaction(self, context: Context) -> AsyncGenerator[Tx]:

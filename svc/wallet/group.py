@@ -178,6 +178,8 @@ class Group:
                 self._decide()
                 return
             draft, asked, sending = following
+            # It is on its way to Postgres before anything else is decided or answered.
+            await asyncio.sleep(0)
             self._decide()
 
     def _send(self) -> "tuple[Draft, list[Asked], asyncio.Task[bool]]":

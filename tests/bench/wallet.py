@@ -6,11 +6,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from svc.mesh.caller import Caller
 from svc.mesh.clock import new_id
-from svc.mesh.context import Context
 from svc.platform import streams
 from svc.platform.ports import HOST, free_ports
 from svc.wallet.contract import AUDIT, Audit
@@ -21,9 +19,7 @@ from tests.bench.peers import ledger
 from tests.bench.players import OPENING
 from tests.bench.ratios import PGBENCH_CLIENTS
 from tests.bench.stage import TEMPLATE, Child, Loader, Stage, keep
-
-if TYPE_CHECKING:
-    from svc.mesh.runtime import Runtime
+from tests.support.mesh import nobodys_work
 
 WALLET_IN_FLIGHT = (1, 16, 64, 256, 1024)
 PEER_IN_FLIGHT = (1, 16, 64, 256)
@@ -337,9 +333,7 @@ class Bench:
         try:
             caller = Caller(client, "operator", new_id().replace("-", ""))
             await caller.start()
-            # The caller reads no more of the work than what it is told on the wire.
-            context = Context(cast("Runtime", None), correlation_id=new_id())
-            report = await caller.call(AUDIT, Audit(), AUDIT_WAIT_S, context)
+            report = await caller.call(AUDIT, Audit(), AUDIT_WAIT_S, nobodys_work())
         finally:
             await client.close()
         self.found.broken += [

@@ -32,6 +32,11 @@ HEARD_WITHIN_S = 15.0
 RESTING_S = 0.02
 
 
+def nobodys_work() -> Context:
+    """Return a piece of work of no service: a caller reads no more of it than goes on the wire."""
+    return Context(cast("Runtime", None), correlation_id=new_id())
+
+
 class Operator:
     """The operator on NATS: calls anything, reads every topic; publishes as the owner would."""
 
@@ -50,8 +55,7 @@ class Operator:
 
         A service that an earlier test left silent may still be given a rest: that is waited for.
         """
-        # The caller reads no more of the work than what it is told on the wire.
-        context = Context(cast("Runtime", None), correlation_id=new_id())
+        context = nobodys_work()
         while True:
             try:
                 return await self.caller.call(call, request, wait_s, context)
