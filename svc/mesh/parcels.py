@@ -27,7 +27,7 @@ BATCH_TYPE = "application/cloudevents-batch+json"
 ID_HEADER = "Nats-Msg-Id"
 PLACES = 4
 """Hexadecimal digits of an id that count the events of a row of the outbox."""
-COUNTED = [f"{place:0{PLACES}x}" for place in range(TOGETHER_MAX)]
+COUNT = f"%0{PLACES}x"
 
 
 class Parcel(NamedTuple):
@@ -71,7 +71,7 @@ def counted_id(row_id: str, place: int) -> str:
 
     RFC 9562 (6.2) has counters in that place; what stays of the row's own is unique.
     """
-    return row_id[:-PLACES] + COUNTED[place]
+    return row_id[:-PLACES] + COUNT % place
 
 
 def bodies(data: bytes) -> list[bytes]:

@@ -20,7 +20,7 @@ import msgspec
 from svc.mesh.coalesce import Lane
 from svc.mesh.contract import Call
 from svc.mesh.errors import DeclarationError
-from svc.mesh.policy_releases import PARTITION, STABLE, release_of, release_subject
+from svc.mesh.policy_releases import STABLE, partition_subject, release_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -76,17 +76,11 @@ def _number(settings: Mapping[str, str], variable: str, default: int, low: int, 
     return int(text)
 
 
-def partition_subject(subject: str, number: int) -> str:
-    """Return where the owner of a partition answers a call."""
-    return release_subject(subject, f"{PARTITION}{number}")
-
-
 class Divided:
     """The calls of one subject, each in the lane of its partition."""
 
     def __init__(self, caller: "Caller", call: Call[Any, Any], edge: "Edge", count: int) -> None:
         """Nothing waits."""
-        self.call = call
         self.field = call.partition_by
         self.key_of = msgspec.json.Decoder(dict[str, Any]).decode
         self.parts = [

@@ -35,6 +35,11 @@ def release_subject(subject: str, release: str) -> str:
     return f"release.{service}.{version}.{release}.{verb}"
 
 
+def partition_subject(subject: str, number: int) -> str:
+    """Return where the owner of a partition answers a call."""
+    return release_subject(subject, f"{PARTITION}{number}")
+
+
 def release_of(settings: Mapping[str, str], service: str) -> str:
     """Return the release that an instance was told to be; raises DeclarationError for no name."""
     variable = f"{service.upper()}_RELEASE"
@@ -54,5 +59,5 @@ def answered(subject: str, release: str, partitions: Sequence[int] = ()) -> list
     own = release_subject(subject, release)
     if not own:
         return [subject]
-    parts = [release_subject(subject, f"{PARTITION}{number}") for number in partitions]
+    parts = [partition_subject(subject, number) for number in partitions]
     return [subject, own, *parts] if release == STABLE else [own]

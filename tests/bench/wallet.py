@@ -192,8 +192,9 @@ class Bench:
             refused_share=REFUSED_SHARE if variant == "refusals_30" else 0.0, log=str(self.log),
         )  # fmt: skip
         processes = 2 if variant in {"processes_2", "partitions_2"} else 1
-        partitions = 2 if variant == "partitions_2" else 1
-        async with self.running_wallet(database, processes, partitions) as (children, loader):
+        divided = variant == "partitions_2"
+        running = self.running_wallet(database, processes, divided=divided)
+        async with running as (children, loader):
             await self.measure(f"wallet {variant}", order, children, loader)
             await self.check(database)
             if self.size.entries <= AUDITED_ENTRIES_MAX:
@@ -245,10 +246,11 @@ class Bench:
 
     @asynccontextmanager
     async def running_wallet(
-        self, database: str, processes: int = 1, partitions: int = 1
+        self, database: str, processes: int = 1, *, divided: bool = False
     ) -> AsyncGenerator[tuple[list[Child], Loader]]:
-        """Run wallets on a database, each the owner of a partition, and who asks them."""
-        self.stage.environment["WALLET_PARTITIONS"] = str(partitions)
+        """Run wallets on a database, and who asks them; if `divided`, each owns a partition."""
+        # Read by each wallet and by the generator.
+        self.stage.environment["WALLET_PARTITIONS"] = str(processes if divided else 1)
         await self.stage.forget_events()
         async with AsyncExitStack() as stack:
             children = [

@@ -10,12 +10,11 @@ import pytest
 from svc.generate.broker import broker_files
 from svc.generate.topology import Topology
 from svc.mesh.runtime import Runtime
-from svc.mesh.settings import Settings
 from svc.platform import migrate, streams
 from svc.platform.installation import ROOT, Installation
 from svc.platform.ports import free_ports
 from svc.platform.servers import forget, running_servers
-from tests.mesh.pair import Memory, Pair, answering, asking
+from tests.mesh.pair import Memory, Pair, answering, asking, settings_of
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +49,7 @@ async def _deploy(installation: Installation) -> None:
 async def pair(ground: Installation) -> AsyncGenerator[Pair]:
     """The two services, fresh for each test."""
     memory = Memory()
-    settings = Settings({**ground.values, "BETMESH_RUN": str(ground.run_dir)})
+    settings = settings_of(ground)
     found = Pair(
         Runtime(answering(memory), settings), Runtime(asking(memory), settings), memory, ground
     )

@@ -17,6 +17,7 @@ from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import Conflict, Refused, Unavailable
 from svc.mesh.runtime import Runtime
 from svc.mesh.service import CallHandler, Hear, Service
+from svc.mesh.settings import Settings
 from svc.platform.installation import Installation
 
 
@@ -47,6 +48,11 @@ class TooMuch(Refused):
 
     name = "too-much"
     status = 422
+
+
+def settings_of(installation: Installation, **own: str) -> Settings:
+    """Return the settings of a service on these servers, and its own."""
+    return Settings({**installation.values, "BETMESH_RUN": str(installation.run_dir), **own})
 
 
 def call(

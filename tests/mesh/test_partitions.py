@@ -1,9 +1,12 @@
 """Calls about the same thing go to the same instance, its owner, and to any while it is gone."""
 
 import asyncio
+import json
 import subprocess
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import nats
@@ -11,16 +14,17 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from svc.mesh import partitions
 from svc.mesh.clock import new_id
 from svc.mesh.contract import Call
 from svc.mesh.errors import DeclarationError, Invalid
 from svc.mesh.partitions import count_of, owned, partition_of
+from svc.mesh.policy_releases import partition_subject
 from svc.mesh.runtime import Runtime
 from svc.mesh.settings import Settings
+from svc.mesh.wire import encode
 from svc.platform import nats_server
 from svc.platform.ports import HOST, free_ports
-from tests.mesh.pair import DIVIDED, Answer, Ask, Memory, Pair, answering, asking
+from tests.mesh.pair import DIVIDED, Answer, Ask, Memory, Pair, answering, asking, settings_of
 from tests.support.waiting import until
 
 KEYS = [new_id() for _ in range(60)] + ["a", "Zoë", "0" * 64]
@@ -80,14 +84,13 @@ class Divided:
 
     def __init__(self, pair: Pair) -> None:
         """Prepare; `start` starts."""
-        values = {**pair.installation.values, "BETMESH_RUN": str(pair.installation.run_dir)}
-        divided = {**values, "WALLET_PARTITIONS": "2"}
+        told = partial(settings_of, pair.installation, WALLET_PARTITIONS="2")
         self.memories = [Memory(), Memory()]
         self.owners = [
-            Runtime(answering(memory), Settings({**divided, "WALLET_PARTITION": str(number)}))
+            Runtime(answering(memory), told(WALLET_PARTITION=str(number)))
             for number, memory in enumerate(self.memories)
         ]
-        self.asking = Runtime(asking(Memory()), Settings(divided))
+        self.asking = Runtime(asking(Memory()), told())
 
     def served(self) -> list[set[str]]:
         """Return what each of the owners has served."""
@@ -145,9 +148,9 @@ async def test_calls_of_an_owner_that_is_gone_go_to_any_instance(divided: Divide
 
 
 async def test_an_instance_that_is_told_nothing_takes_all_partitions(pair: Pair) -> None:
-    values = {**pair.installation.values, "BETMESH_RUN": str(pair.installation.run_dir)}
     memory = Memory()
-    everything = Runtime(answering(memory), Settings({**values, "WALLET_PARTITIONS": "4"}))
+    settings = settings_of(pair.installation, WALLET_PARTITIONS="4")
+    everything = Runtime(answering(memory), settings)
     await pair.answering.stop()
     await everything.start()
     try:
@@ -155,10 +158,17 @@ async def test_an_instance_that_is_told_nothing_takes_all_partitions(pair: Pair)
         await asyncio.gather(
             *(pair.asking.context().call(DIVIDED, Ask(text=text)) for text in TEXTS[:20])
         )
+        # And each partition itself, where a call would else go to any instance.
+        body, deadline = encode(Ask(text=TEXTS[0])), time.time() + 15
+        answers = [
+            await pair.asking.caller.ask(subject, body, deadline, None)
+            for subject in (partition_subject(DIVIDED.subject, number) for number in range(4))
+        ]
     finally:
         await everything.stop()
 
     assert set(memory.served) == set(TEXTS[:20])
+    assert [json.loads(answer.data)["text"] for answer in answers] == TEXTS[:1] * 4
     assert everything.metadata["partitions"] == "0 1 2 3"
 
 
@@ -167,9 +177,7 @@ def test_partitions_are_what_the_settings_say() -> None:
     assert owned({"WALLET_PARTITIONS": "3"}, "wallet") == [0, 1, 2]
     assert owned({"WALLET_PARTITIONS": "3", "WALLET_PARTITION": "2"}, "wallet") == [2]
     assert owned({"WALLET_PARTITIONS": "3", "WALLET_RELEASE": "blue"}, "wallet") == []
-    assert partitions.partition_subject("rpc.wallet.v1.hold", 2) == (
-        "release.wallet.v1.partition-2.hold"
-    )
+    assert partition_subject("rpc.wallet.v1.hold", 2) == ("release.wallet.v1.partition-2.hold")
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,21 @@ from nats.aio.client import Client
 from svc.mesh.errors import Denied, Overloaded, RemoteBug, TimedOut, Unavailable
 from svc.mesh.policy_rules import AUDIT_STREAM, Fault
 from svc.mesh.runtime import Runtime
-from svc.mesh.settings import MissingSetting, Settings
+from svc.mesh.settings import MissingSetting
 from svc.platform import policy, policy_routes, streams
 from svc.platform.errors import PlatformError
-from tests.mesh.pair import ECHO, HAPPENED, MANY, NARROW, Ask, Memory, Pair, answering, asking
+from tests.mesh.pair import (
+    ECHO,
+    HAPPENED,
+    MANY,
+    NARROW,
+    Ask,
+    Memory,
+    Pair,
+    answering,
+    asking,
+    settings_of,
+)
 from tests.support.waiting import until
 
 Command = Callable[..., Awaitable[None]]
@@ -54,9 +65,8 @@ async def client(pair: Pair) -> AsyncGenerator[Client]:
 async def released(pair: Pair, release: str, **settings: str) -> AsyncGenerator[Pair]:
     """One more instance of the answering service, of another release, with its own memory."""
     memory = Memory()
-    values = {**pair.installation.values, "BETMESH_RUN": str(pair.installation.run_dir)}
-    overrides = {**values, "WALLET_RELEASE": release, **settings}
-    runtime = Runtime(answering(memory), Settings(overrides))
+    own = settings_of(pair.installation, WALLET_RELEASE=release, **settings)
+    runtime = Runtime(answering(memory), own)
     try:
         await runtime.start()
         yield Pair(runtime, pair.asking, memory, pair.installation)

@@ -8,10 +8,9 @@ import pytest
 from svc.mesh.contract import Call
 from svc.mesh.errors import Absent, Resting, TimedOut
 from svc.mesh.runtime import Runtime
-from svc.mesh.settings import Settings
 from svc.platform.installation import Installation
 from tests.mesh.callee import Callee
-from tests.mesh.pair import ECHO, MANY, Answer, Ask, Memory, asking
+from tests.mesh.pair import ECHO, MANY, Answer, Ask, Memory, asking, settings_of
 from tests.mesh.sickness import AT_ONCE, ends_well, given_a_rest, outcomes
 from tests.support.waiting import until
 
@@ -30,8 +29,7 @@ async def callee(ground: Installation) -> AsyncGenerator[Callee]:
 @pytest.fixture
 async def asker(ground: Installation) -> AsyncGenerator[Runtime]:
     """The asking service alone."""
-    settings = {**ground.values, "BETMESH_RUN": str(ground.run_dir)}
-    runtime = Runtime(asking(Memory()), Settings(settings))
+    runtime = Runtime(asking(Memory()), settings_of(ground))
     await runtime.start()
     try:
         yield runtime
