@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 from nats.errors import Error as NatsError, OutboundBufferLimitError
@@ -43,6 +43,18 @@ PENDING_MAX = 65_536
 """How many requests of one instance may wait for an answer: beyond it the next fails at once."""
 
 
+class Pending(NamedTuple):
+    """A message that waits for its answer until its deadline (unix seconds).
+
+    Where many calls share the message, `take` takes what arrives, and says whether that was all.
+    """
+
+    future: asyncio.Future[Message]
+    deadline: float
+    subject: str
+    take: Callable[[Message], bool] | None
+
+
 class Caller:
     """Sends calls of one service instance and matches their answers."""
 
@@ -53,10 +65,10 @@ class Caller:
         self.inbox = f"{INBOX_ROOT}.{service}.{instance}.call."
         self.edges: dict[str, Edge] = {}
         self.breakers: dict[str, Breaker] = {}
-        self.pending: dict[str, tuple[asyncio.Future[Message], float, str]] = {}
+        self.pending: dict[str, Pending] = {}
         self.counter = 0
         self.sweeper: asyncio.TimerHandle | None = None
-        self.rules: Callable[[str], EdgePolicy | None] = no_policy
+        self.rules: Callable[[Call[Any, Any]], EdgePolicy | None] = no_policy
         self.partitions: Callable[[str], int] = undivided
 
     async def start(self) -> None:
@@ -107,7 +119,7 @@ class Caller:
         """Ask, as no policy has anything (more) to say."""
         if edge.callee.failures or edge.breaker.failures:
             edge.admit(wait_s)
-        if edge.lane is not None:
+        if edge.lane is not None and (edge.policy is None or not edge.policy.alone):
             return await edge.lane.ask(request, wait_s, context)
         body = await self._asked(call, edge, encode(request), wait_s, context)
         try:
@@ -130,7 +142,7 @@ class Caller:
         """Ask with an encoded request, as no policy has anything (more) to say."""
         if edge.callee.failures or edge.breaker.failures:
             edge.admit(wait_s)
-        if edge.lane is not None:
+        if edge.lane is not None and call.batchable:
             # What is no JSON must not spoil the message that it would share.
             raw = decode_request(msgspec.Raw, body)
             return encode(await edge.lane.ask(raw, wait_s, context))
@@ -181,12 +193,15 @@ class Caller:
         deadline: float,
         headers: dict[str, str] | None = None,
         suffix: str = "",
+        *,
+        take: Callable[[Message], bool] | None = None,
     ) -> "asyncio.Future[Message]":
         """Send one request; the future brings the answering message, whatever it says.
 
-        `suffix` ends the reply subject (wire.reply_suffix). The future fails with TimedOut at the
-        deadline (unix seconds) or Denied when the broker refuses the subject. Raises
-        nats.errors.Error when the connection does not take it.
+        `suffix` ends the reply subject (wire.reply_suffix). With `take`, answering messages go
+        there until it says that nothing is left; the future, then, only fails. It fails with
+        TimedOut at the deadline (unix seconds) or Denied when the broker refuses the subject.
+        Raises nats.errors.Error when the connection does not take it.
         """
         if len(self.pending) >= PENDING_MAX:
             raise OutboundBufferLimitError
@@ -194,7 +209,7 @@ class Caller:
         token = str(self.counter)
         self.connection.send(subject, body, f"{self.inbox}{token}{suffix}", headers)
         future: asyncio.Future[Message] = self.loop.create_future()
-        self.pending[token] = (future, deadline, subject)
+        self.pending[token] = Pending(future, deadline, subject, take)
         if self.sweeper is None:
             self.watch()
         return future
@@ -244,10 +259,10 @@ class Caller:
 
     def deny(self, subject: str) -> None:
         """Fail what waits for a subject that the broker refused (it names it in lower case)."""
-        for future, _, pending_subject in self.pending.values():
-            if pending_subject.lower() == subject.lower() and not future.done():
-                future.set_exception(
-                    Denied(f"the broker does not permit {self.service} to use {pending_subject}")
+        for one in self.pending.values():
+            if one.subject.lower() == subject.lower() and not one.future.done():
+                one.future.set_exception(
+                    Denied(f"the broker does not permit {self.service} to use {one.subject}")
                 )
 
     def watch(self) -> None:
@@ -256,14 +271,20 @@ class Caller:
             self.sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _answered(self, message: Message) -> None:
-        entry = self.pending.pop(message.subject[self.inbox_length :].partition(".")[0], None)
-        if entry is not None and not entry[0].done():
-            entry[0].set_result(message)
+        token = message.subject[self.inbox_length :].partition(".")[0]
+        entry = self.pending.get(token)
+        if entry is None or entry.future.done():
+            return
+        if entry.take is None:
+            entry.future.set_result(message)
+        elif not entry.take(message):
+            return
+        del self.pending[token]
 
     def _sweep(self) -> None:
         now = time.time()
         gone: list[str] = []
-        for token, (future, deadline, subject) in self.pending.items():
+        for token, (future, deadline, subject, _) in self.pending.items():
             if not future.done() and deadline <= now:
                 future.set_exception(TimedOut(f"{subject} did not answer in time"))
             if future.done():

@@ -1,17 +1,23 @@
-"""Coalescing: concurrent calls of one batchable subject travel as one message, without any timer.
+"""Coalescing: concurrent calls of one subject travel as one message, without any timer.
 
 What is asked in one turn of the event loop leaves together at its end, so a lone call goes out at
-once. Under load what is asked shares two messages of about the same size, and what finds both of
-them on their way leaves with the next answer: messages grow with the load, the callee always has
-one at hand, and no call waits for company. Each call keeps its own answer, refusal, deadline and
-trace. Requests and answers are encoded and decoded by the message.
+once. Each call keeps its own answer, refusal, deadline and trace; requests and answers are encoded
+and decoded by the message. How many share one depends on who answers them:
+
+- A handler of one call: a few, so that the broker still divides them among all instances, and each
+  call is answered when it is done, with those that are done at the same time.
+- A handler that takes lists (a batchable call): what is asked shares two messages of about the same
+  size, and what finds both of them on their way leaves with the next answer. Messages grow with the
+  load, the callee always has one at hand, and no call waits for company.
 """
 
 import asyncio
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from nats.errors import Error as NatsError
@@ -27,11 +33,15 @@ from svc.mesh.errors import (
 )
 from svc.mesh.wire import (
     BATCH_HEADER,
+    BODY_MAX,
+    PLACES_HEADER,
     Answered,
+    are_safe,
     check_answer,
     decoder,
     encode,
     found_nobody,
+    places_of,
     reply_suffix,
     safe,
 )
@@ -42,14 +52,22 @@ if TYPE_CHECKING:
     from svc.mesh.context import Context
     from svc.mesh.edge import Edge
 
-IN_FLIGHT_MAX = 2
-"""Messages of one subject on their way: while one is answered, the other is being worked on."""
-SHARE_MIN = 64
-"""Calls that travel together even if that leaves messages unused."""
-BATCH_MAX = 512
-"""Calls in one message: far below the broker's largest payload, unless their bodies are large."""
-BODY_MAX = 512 * 1024
-"""A message that would be larger goes in two halves."""
+
+class Sharing(NamedTuple):
+    """How calls of one subject share messages."""
+
+    in_flight: int
+    """Messages on their way at the same time."""
+    least: int
+    """Calls that travel together even if that leaves messages unused."""
+    most: int
+    """Calls in one message: far below the broker's largest payload, unless bodies are large."""
+
+
+BATCHES = Sharing(in_flight=2, least=64, most=512)
+"""Of a batchable call: while one message is answered, the other is being worked on."""
+COMPANY = Sharing(in_flight=sys.maxsize, least=32, most=32)
+"""Of any other: none waits for another's answer."""
 QUEUE_MAX = 16_384
 """Calls of one subject that may wait to leave: beyond it the next fails at once."""
 
@@ -79,8 +97,33 @@ class Waiting:
         return deadline_ms, safe(self.correlation_id), safe(self.traceparent), self.request
 
 
+class Flight:
+    """One message of many calls on its way; `rest` are those without an answer, by their place."""
+
+    __slots__ = ("batch", "number", "rest", "subject")
+
+    def __init__(self, number: int, batch: list[Waiting], subject: str) -> None:
+        """Nothing is answered; `rest` is made when a part of it is."""
+        self.number = number
+        self.batch = batch
+        self.subject = subject
+        self.rest: dict[int, Waiting] | None = None
+
+    def waiting(self) -> Iterable[Waiting]:
+        """Return the calls that have no answer."""
+        return self.batch if self.rest is None else self.rest.values()
+
+    def take(self, places: list[int]) -> list[Waiting]:
+        """Return the calls at these places, answered now; raises KeyError, and none is taken."""
+        if self.rest is None:
+            self.rest = dict(enumerate(self.batch))
+        if not places or len(set(places)) < len(places) or not self.rest.keys() >= set(places):
+            raise KeyError(places)
+        return [self.rest.pop(place) for place in places]
+
+
 class Lane:
-    """The calls of one batchable subject of one caller, or those of one partition of it."""
+    """The calls of one subject of one caller, or those of one partition of it."""
 
     def __init__(self, caller: "Caller", call: Call[Any, Any], edge: "Edge", subject: str) -> None:
         """Nothing waits; `subject` is where they go: the call's, or that of a partition."""
@@ -91,11 +134,13 @@ class Lane:
         self.stable = edge.stable
         self.tally = edge.tally
         self.decode = decoder(list[Answered[call.reply]]).decode
+        self.sharing = BATCHES if call.batchable else COMPANY
         self.queue: deque[Waiting] = deque()
-        self.flying: list[list[Waiting]] = []
+        self.flying: dict[int, Flight] = {}
+        self.flights = 0
         self.pausing: list[Waiting] = []
         self.leaving = False
-        self.share = SHARE_MIN
+        self.share = self.sharing.least
 
     def ask(self, request: Any, wait_s: float, context: "Context") -> "asyncio.Future[Any]":
         """Send one call, alone or in company; the future brings its decoded reply.
@@ -108,7 +153,7 @@ class Lane:
             self._fail(waiting, Overloaded(f"too many calls of {self.call.subject} wait already"))
             return future
         self.queue.append(waiting)
-        if len(self.flying) < IN_FLIGHT_MAX:
+        if len(self.flying) < self.sharing.in_flight:
             if len(self.queue) >= self.share:
                 self._leave()
             elif not self.leaving:
@@ -118,12 +163,12 @@ class Lane:
     def _leave_soon(self) -> None:
         """Send at the end of this turn what is asked in it."""
         self.leaving = True
-        self.caller.loop.call_soon(self._turn_ends)
+        self.caller.connection.before_leaving(self._turn_ends)
         self.caller.watch()
 
     def overdue(self, now: float) -> bool:
         """Fail the calls whose deadline has passed; say whether any still waits."""
-        flying = (one for batch in self.flying for one in batch)
+        flying = (one for flight in self.flying.values() for one in flight.waiting())
         due = [one for one in (*self.queue, *flying, *self.pausing) if one.deadline <= now]
         for waiting in due:
             if not waiting.future.done():
@@ -135,6 +180,10 @@ class Lane:
             self.queue = deque(one for one in self.queue if not one.future.done())
         return bool(self.queue or self.flying or self.pausing)
 
+    def under_way(self) -> int:
+        """Return how many calls wait for their answer."""
+        return len(self.queue) + sum(len(list(one.waiting())) for one in self.flying.values())
+
     def lanes(self) -> "Iterable[Lane]":
         """Return itself, as calls that are divided return many (svc/mesh/partitions.py)."""
         return (self,)
@@ -144,7 +193,7 @@ class Lane:
         self._leave()
 
     def _leave(self) -> None:
-        while len(self.flying) < IN_FLIGHT_MAX and self.queue:
+        while len(self.flying) < self.sharing.in_flight and self.queue:
             queue = self.queue
             self.share = self._share()
             taken = [queue.popleft() for _ in range(min(len(queue), self.share))]
@@ -154,8 +203,11 @@ class Lane:
 
     def _share(self) -> int:
         """Return how many calls the next message takes: its part of all that wait or are away."""
-        calls = len(self.queue) + sum(map(len, self.flying))
-        return min(max(-(-calls // IN_FLIGHT_MAX), SHARE_MIN), BATCH_MAX)
+        in_flight, least, most = self.sharing
+        if least == most:
+            return most
+        calls = len(self.queue) + sum([len(one.batch) for one in self.flying.values()])
+        return min(max(-(-calls // in_flight), least), most)
 
     def _send(self, batch: list[Waiting], subject: str) -> None:
         try:
@@ -173,17 +225,30 @@ class Lane:
             self._send(batch[len(batch) // 2 :], subject)
             return
         deadline = max([waiting.deadline for waiting in batch])
+        self.flights += 1
+        flight = Flight(self.flights, batch, subject)
         try:
-            answer = self.caller.send(subject, body, deadline, headers, suffix)
+            failing = self.caller.send(
+                subject, body, deadline, headers, suffix, take=partial(self._answered, flight)
+            )
         except NatsError as failure:
             self._fail_all(batch, Unavailable(f"NATS does not take the call: {failure}"))
             return
-        self.flying.append(batch)
-        answer.add_done_callback(lambda done: self._answered(batch, done, subject))
+        self.flying[flight.number] = flight
+        failing.add_done_callback(partial(self._silent, flight))
 
     def _message(self, batch: list[Waiting]) -> tuple[bytes, dict[str, str] | None, str]:
         if len(batch) > 1:
-            body = encode([waiting.on_wire() for waiting in batch])
+            ids = [one.correlation_id for one in batch]
+            if are_safe(ids + [one.traceparent for one in batch]):
+                body = encode(
+                    [
+                        (int(one.deadline * 1000), one.correlation_id, one.traceparent, one.request)
+                        for one in batch
+                    ]
+                )
+            else:
+                body = encode([one.on_wire() for one in batch])
             return body, {BATCH_HEADER: str(len(batch))}, ""
         only = batch[0]
         suffix = reply_suffix(only.deadline, only.correlation_id, only.traceparent)
@@ -191,29 +256,64 @@ class Lane:
             return encode(only.request), None, suffix
         return encode([only.on_wire()]), {BATCH_HEADER: "1"}, ""
 
-    def _answered(
-        self, batch: list[Waiting], answer: "asyncio.Future[Message]", subject: str
-    ) -> None:
-        self.flying.remove(batch)
-        self._leave()
+    def _answered(self, flight: Flight, message: "Message") -> bool:
+        """Take an answer, of all calls of a message or of some; say whether that was the last."""
+        if message.headers and PLACES_HEADER in message.headers:
+            return self._partly(flight, message)
+        batch = list(flight.waiting())
+        self._landed(flight)
+        if flight.subject is not self.stable and self.stable and found_nobody(message):
+            self._send(batch, self.stable)  # perhaps a canary that is gone
+        else:
+            self._open(batch, message)
+        return True
+
+    def _partly(self, flight: Flight, message: "Message") -> bool:
+        """Take the answers of those calls of a message that are done before the others."""
         try:
-            message = answer.result()
+            batch = flight.take(places_of(message))
+        except (KeyError, ValueError):
+            self._landed(flight)
+            lie = f"{self.call.subject} answered calls that it was not asked, or twice"
+            self._all_failed(list(flight.waiting()), RemoteBug(lie))
+            return True
+        if not flight.rest:
+            self._landed(flight)
+        self._open(batch, message)
+        return not flight.rest
+
+    def _silent(self, flight: Flight, failing: "asyncio.Future[Message]") -> None:
+        """Fail what has no answer: the deadline has passed, or the broker refused the subject."""
+        self._landed(flight)
+        failure = failing.exception()
+        if isinstance(failure, Exception):
+            self._all_failed(list(flight.waiting()), failure)
+
+    def _landed(self, flight: Flight) -> None:
+        """Let those leave that waited for this message to arrive."""
+        self.flying.pop(flight.number, None)
+        self._leave()
+
+    def _open(self, batch: list[Waiting], message: "Message") -> None:
+        """Give every call what the message answers it."""
+        try:
             if message.headers:
-                if subject is not self.stable and self.stable and found_nobody(message):
-                    self._send(batch, self.stable)  # perhaps a canary that is gone
-                    return
                 check_answer(message, self.call)
             answers = self._answers(batch, message)
         except Exception as failure:  # noqa: BLE001  # every caller of the batch hears it
-            self.edge.failed(failure, batch[0].began)
-            for waiting in batch:
-                self._failed(waiting, failure)
+            self._all_failed(batch, failure)
             return
         self._hand_out(batch, answers)
 
+    def _all_failed(self, batch: list[Waiting], failure: Exception) -> None:
+        self.edge.failed(failure, batch[0].began)
+        for waiting in batch:
+            self._failed(waiting, failure)
+
     def _hand_out(self, batch: list[Waiting], answers: list[Answered[Any]]) -> None:
-        edge, unavailable = self.edge, 0
+        edge = self.edge
         took_s: list[float] = []
+        failed: list[tuple[Waiting, Exception]] = []
         edge.callee.answered = now = time.perf_counter()
         for waiting, answered in zip(batch, answers, strict=True):
             future = waiting.future
@@ -223,18 +323,32 @@ class Lane:
                 took_s.append(now - waiting.began)
                 future.set_result(answered.reply)
             elif answered.problem is not None:
-                failure = from_document(answered.problem, self.call.refuses)
-                unavailable += isinstance(failure, Unavailable)
-                self._failed(waiting, failure)
+                failed.append((waiting, from_document(answered.problem, self.call.refuses)))
             else:
                 late = f"{self.call.subject} came too late to be served"
-                self._fail(waiting, TimedOut(late))
+                failed.append((waiting, TimedOut(late)))
         if took_s:
             self.tally.observe_all("ok", took_s)
-        if unavailable == len(batch):
-            edge.breaker.failed(batch[0].began, now)
-        elif edge.callee.failures or edge.breaker.failures:
-            edge.recovered()
+        if failed and not took_s:
+            self._none_served(failed)
+        else:
+            self._recovered()
+        for waiting, failure in failed:
+            self._failed(waiting, failure)
+
+    def _none_served(self, failed: list[tuple[Waiting, Exception]]) -> None:
+        """Note what it says of the callee: a handler of lists fails as a whole, and counts once."""
+        if not self.call.batchable:
+            for waiting, failure in failed:
+                self.edge.failed(failure, waiting.began)
+        elif all(isinstance(failure, Unavailable) for _, failure in failed):
+            self.edge.breaker.failed(failed[0][0].began, time.perf_counter())
+        else:
+            self._recovered()
+
+    def _recovered(self) -> None:
+        if self.edge.callee.failures or self.edge.breaker.failures:
+            self.edge.recovered()
 
     def _answers(self, batch: list[Waiting], message: "Message") -> list[Answered[Any]]:
         """Return the answers of a batch, one for each; raises RemoteBug for another form."""
@@ -242,7 +356,7 @@ class Lane:
         try:
             # A call that travelled alone is answered with the plain reply.
             if message.data[:1] == b"{" and len(batch) == 1:
-                return [Answered(decoder(self.call.reply).decode(message.data))]
+                return [Answered(self.edge.decode(message.data))]
             answers = self.decode(message.data)
         except msgspec.DecodeError as failure:
             raise RemoteBug(f"{subject} answered a batch in another form: {failure}") from failure

@@ -39,6 +39,7 @@ class Connection(Client):
         self.sinks: dict[bytes, Sink] = {}
         self._ps = Incoming(self)
         self.leaving = False
+        self.departing: list[Callable[[], None]] = []
         self.hasty: object = None
 
     async def listen(self, subject: str, sink: Sink, queue: str = "") -> Subscription:
@@ -113,10 +114,21 @@ class Connection(Client):
             self.leaving = True
             asyncio.get_running_loop().call_soon(self._leave)
 
+    def before_leaving(self, depart: Callable[[], None]) -> None:
+        """Call back at the end of this turn, before what was sent in it is written."""
+        self.departing.append(depart)
+        if not self.leaving:
+            self.leaving = True
+            asyncio.get_running_loop().call_soon(self._leave)
+
     def _leave(self) -> None:
-        self.leaving = False
-        if self._pending:
-            self._write()
+        try:
+            while self.departing:
+                self.departing.pop()()
+        finally:
+            self.leaving = False
+            if self._pending and self.is_connected:
+                self._write()
 
     def _write(self) -> None:
         """Write what waits, unless so much is under way that nats-py's flusher must wait for it."""

@@ -96,10 +96,12 @@ class Call(Generic[RequestT_co, ReplyT_co]):
     Its subject is `rpc.<service>.v<n>.<verb>`, its queue group the service's name.
     `callers` names the services that may call it; a route adds the gateway; the operator may
     always. `deadline_ms` is what a caller waits when it has less hurry itself. `idempotent` means
-    that the same request twice does the same as once, so the mesh may try again. `hedge` is for
-    idempotent reads that are not batchable, when two instances or more answer them. Calls alike in
-    the request's field `partition_by` go to one instance, where the service is divided
-    (svc/mesh/partitions.py).
+    that the same request twice does the same as once, so the mesh may try again. Concurrent calls
+    share messages (svc/mesh/coalesce.py): many where `batchable` says that a handler may take them
+    by the list, none where each keeps an instance so busy that the broker shall divide them one by
+    one (`alone`). `hedge` is for idempotent reads that are not batchable, when two instances or
+    more answer them; these go alone too. Calls alike in the request's field `partition_by` go to
+    one instance, where the service is divided (svc/mesh/partitions.py).
     """
 
     subject: str
@@ -111,6 +113,7 @@ class Call(Generic[RequestT_co, ReplyT_co]):
     deadline_ms: int = 2_000
     idempotent: bool = False
     batchable: bool = False
+    alone: bool = False
     partition_by: str = ""
     workers: int = 32
     route: Route | None = None
@@ -120,6 +123,8 @@ class Call(Generic[RequestT_co, ReplyT_co]):
         """Raise DeclarationError when a call may not be asked twice at once, or not be divided."""
         if self.hedge is not None and (self.batchable or not self.idempotent):
             raise DeclarationError(f"{self.subject} is hedged, so idempotent and not batchable")
+        if self.alone and self.batchable:
+            raise DeclarationError(f"{self.subject} goes alone, so it is not batchable")
         field, fields = self.partition_by, self.request.__struct_fields__
         if field and not (self.batchable and field in fields):
             raise DeclarationError(

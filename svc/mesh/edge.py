@@ -27,7 +27,12 @@ ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
 
 
 class EdgePolicy(Protocol):
-    """What a policy (svc/mesh/policy.py) does to the calls of one edge, around `carry`."""
+    """What a policy (svc/mesh/policy.py) does to the calls of one edge, around `carry`.
+
+    `alone` says that each call is a message of its own.
+    """
+
+    alone: bool
 
     def call(
         self,
@@ -52,7 +57,7 @@ class EdgePolicy(Protocol):
         ...
 
 
-def no_policy(_: str) -> EdgePolicy | None:
+def no_policy(_: Call[Any, Any]) -> EdgePolicy | None:
     """Return what counts for a call as long as nobody knows any policy."""
     return None
 
@@ -72,7 +77,7 @@ class Edge:
         self.budget = retries.Budget(self.tally)
         self.hedge = call.hedge
         self.lane = lane_of(caller, call, self)
-        self.policy = caller.rules(call.subject)
+        self.policy = caller.rules(call)
 
     def admit(self, wait_s: float) -> None:
         """Let a call pass after failures; raises Resting while the callee is given a rest."""

@@ -18,7 +18,8 @@ from svc.mesh.batch import UNREADABLE, BatchReader
 from svc.mesh.connection import Message
 from svc.mesh.context import Context
 from svc.mesh.contract import Call
-from svc.mesh.errors import Invalid, Overloaded, Refused, TimedOut, Unavailable, name_of
+from svc.mesh.each import Each, Part, no_room
+from svc.mesh.errors import Invalid, Refused, TimedOut, Unavailable, name_of
 from svc.mesh.many import Many
 from svc.mesh.policy_releases import answered
 from svc.mesh.wire import (
@@ -30,7 +31,6 @@ from svc.mesh.wire import (
     decoder,
     encode,
     error_reply,
-    on_wire,
     sender_of,
 )
 
@@ -44,6 +44,8 @@ QUEUE_PER_WORKER = 16
 """How many requests may wait per worker before an endpoint answers 503."""
 
 
+Work = Message | Each | Part
+"""What a worker serves: a message, what is left of one of several calls, or one of these."""
 TURN_NS = 5_000_000
 """How long handlers that never wait may go on, before what has arrived meanwhile is looked at."""
 
@@ -103,10 +105,11 @@ class Endpoint:
         self.stats = EndpointStats()
         self.many = Many(self, taking_many[0]) if taking_many else None
         self.turn = runtime.turn
-        self.queue: deque[Message] = deque()
+        self.queue: deque[Work] = deque()
+        self.queued = 0
         self.queue_max = call.workers * QUEUE_PER_WORKER
         self.workers: set[asyncio.Task[None]] = set()
-        self.idle: list[asyncio.Future[Message]] = []
+        self.idle: list[asyncio.Future[Work]] = []
         self.busy = 0
         self.rest = asyncio.Event()
         self.rest.set()
@@ -138,33 +141,59 @@ class Endpoint:
         await asyncio.gather(*self.workers, return_exceptions=True)
 
     def _arrived(self, message: Message) -> None:
-        """Give a message to a worker, let it wait, or answer at once that there is no room."""
+        """Take a message from the broker."""
         self.stats.requests += 1
         self.turn.begin()
+        self.admit(message)
+
+    def admit(self, work: "Work") -> None:
+        """Give work to a worker, let it wait, or answer at once that there is no room."""
         while self.idle:
             waiting = self.idle.pop()
             if not waiting.done():
-                waiting.set_result(message)
+                waiting.set_result(work)
                 self._taken()
                 return
         if len(self.workers) < self.call.workers:
             self._taken()
-            worker = asyncio.create_task(self._work(message))
+            worker = asyncio.create_task(self._work(work))
             self.workers.add(worker)
             worker.add_done_callback(self.workers.discard)
-        elif len(self.queue) < self.queue_max:
-            self.queue.append(message)
+        elif self.queued < self.queue_max:
+            self.queued += self._calls(work)
+            self.queue.append(work)
         else:
             self.stats.shed += 1
-            full = Overloaded("the endpoint's queue is full; nothing was done")
-            self.refuse(message, full, caller_of(message.reply))
+            self._fail(work, no_room())
+
+    def interrupted(self, each: Each) -> None:
+        """Go on with this before anything else that waits: there was room for it."""
+        self.queued += each.left()
+        self.queue.appendleft(each)
+
+    def _calls(self, work: "Work") -> int:
+        """Return how many calls of the queue's room this takes."""
+        if isinstance(work, Each):
+            return work.left()
+        if isinstance(work, Part) or not work.headers or self.many is not None:
+            return 1
+        told = work.headers.get(BATCH_HEADER, "")
+        return min(int(told), self.queue_max) if told.isascii() and told.isdigit() else 1
+
+    def _fail(self, work: "Work", failure: Exception) -> None:
+        if isinstance(work, Part):
+            work.refuse(failure)
+        elif isinstance(work, Each):
+            work.refuse_rest(failure)
+        else:
+            self.refuse(work, failure, caller_of(work.reply))
 
     def _taken(self) -> None:
         self.busy += 1
         self.rest.clear()
 
-    async def _work(self, message: Message) -> None:
-        """Serve one message after the other; a worker with nothing to do waits for the next."""
+    async def _work(self, work: "Work") -> None:
+        """Do one work after the other; a worker with nothing to do waits for the next."""
         loop, task = asyncio.get_running_loop(), self._own_task()
         queue, turn = self.queue, self.turn
         while True:
@@ -172,23 +201,27 @@ class Endpoint:
             if began > turn.until_ns:
                 await turn.over()
             try:
-                await self._serve(message, task)
+                await self._serve(work, task)
             except NatsError as failure:
-                # The answer cannot leave: the caller hears nothing and asks again.
-                self.runtime.log.warning("no answer", subject=self.call.subject, cause=str(failure))
+                self.silent(failure)
             except Exception as bug:
                 self.runtime.log.exception("cannot answer", subject=self.call.subject)
-                self.refuse(message, bug)
+                self._fail(work, bug)
             finally:
                 self.stats.processing_ns += time.perf_counter_ns() - began
                 if not queue:
                     self._done()
             if queue:
-                message = queue.popleft()
+                work = queue.popleft()
+                self.queued -= self._calls(work)
                 continue
-            waiting: asyncio.Future[Message] = loop.create_future()
+            waiting: asyncio.Future[Work] = loop.create_future()
             self.idle.append(waiting)
-            message = await waiting
+            work = await waiting
+
+    def silent(self, failure: NatsError) -> None:
+        """Note that an answer cannot leave: the caller hears nothing and asks again."""
+        self.runtime.log.warning("no answer", subject=self.call.subject, cause=str(failure))
 
     def _own_task(self) -> "asyncio.Task[Any]":
         task = asyncio.current_task()
@@ -201,14 +234,23 @@ class Endpoint:
         if not self.busy:
             self.rest.set()
 
-    async def _serve(self, message: Message, task: "asyncio.Task[Any]") -> None:
-        sender = sender_of(message)
+    async def _serve(self, work: "Work", task: "asyncio.Task[Any]") -> None:
+        if isinstance(work, Part | Each):
+            await work.serve(task)
+            return
+        message, sender = work, sender_of(work)
         batch = message.headers is not None and BATCH_HEADER in message.headers
         if self.many is not None:
             await self.many.serve(message, sender, batch=batch)
             return
         if batch:
-            await self._serve_batch(message, sender.caller, task)
+            try:
+                sent = self.batches.read(message.data)
+            except Invalid as failure:
+                self.refuse(message, failure, sender.caller)
+                return
+            self.stats.requests += len(sent) - 1
+            await Each(self, message, sent, sender.caller).serve(task)
             return
         answer = await self._answer(message.data, sender, task)
         if answer is LATE:
@@ -222,45 +264,8 @@ class Endpoint:
         if message.reply:
             self.runtime.connection.send(message.reply, body, "", headers)
 
-    async def _serve_batch(self, message: Message, caller: str, task: "asyncio.Task[Any]") -> None:
-        """Serve calls that travelled together; each has an answer of its own.
-
-        They are served in a row in the task of the worker; as soon as one of them waits for
-        something all others go on beside it, each in a task: most handlers never wait, and a task
-        costs more than a small handler.
-        """
-        try:
-            sent = self.batches.read(message.data)
-        except Invalid as failure:
-            self.refuse(message, failure, caller)
-            return
-        self.stats.requests += len(sent) - 1
-        todo = enumerate(sent)
-        answers: list[Any] = [LATE] * len(sent)
-        others: list[asyncio.Task[None]] = []
-
-        async def serve_one(place: int, one: Sent[Any]) -> None:
-            answers[place] = await self._answer_one(one, caller, self._own_task())
-
-        def go_on() -> None:
-            others.extend(asyncio.create_task(serve_one(place, one)) for place, one in todo)
-
-        waits = asyncio.get_running_loop().call_soon(go_on)
-        try:
-            for place, one in todo:
-                answers[place] = await self._answer_one(one, caller, task)
-            if others:
-                await asyncio.gather(*others)
-        finally:
-            waits.cancel()
-            for other in others:
-                other.cancel()
-        told = [on_wire(answer) for answer in answers]
-        if good := sum([len(one) == 1 for one in told]):  # a reply, and no problem
-            self.count("ok", caller, good)
-        self.runtime.connection.send(message.reply, encode(told))
-
-    async def _answer_one(self, one: Sent[Any], caller: str, task: "asyncio.Task[Any]") -> Any:
+    async def answer_one(self, one: Sent[Any], caller: str, task: "asyncio.Task[Any]") -> Any:
+        """Return the reply of a call that came with others, its failure, or LATE."""
         if type(one.request) is Invalid:
             return self.failed(one.request, caller)
         sender = Sender(caller, one.deadline_ms / 1000, one.correlation_id, one.traceparent)

@@ -164,15 +164,13 @@ def in_flight(runtime: Runtime) -> Counter[tuple[str, str]]:
     """Return how many calls of a service wait for their answer, by callee and verb."""
     found: Counter[tuple[str, str]] = Counter()
     caller = runtime.caller
-    lanes = [lane for edge in caller.edges.values() if edge.lane for lane in edge.lane.lanes()]
-    together = {(lane.call.service, lane.call.verb) for lane in lanes}
-    for _, _, subject in list(caller.pending.values()):
-        tokens = subject.split(".")
-        if tokens[0] in {"rpc", "release"} and (tokens[1], tokens[-1]) not in together:
+    for one in list(caller.pending.values()):
+        tokens = one.subject.split(".")
+        if tokens[0] in {"rpc", "release"} and one.take is None:
             found[tokens[1], tokens[-1]] += 1
+    lanes = [lane for edge in caller.edges.values() if edge.lane for lane in edge.lane.lanes()]
     for lane in lanes:
-        waiting = len(lane.queue) + sum(map(len, lane.flying))
-        if waiting:
+        if waiting := lane.under_way():
             found[lane.call.service, lane.call.verb] += waiting
     return found
 

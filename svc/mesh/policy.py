@@ -53,6 +53,7 @@ class Applied:
     ) -> None:
         """Take of each kind the policy that counts."""
         self.caller = caller
+        self.alone = "canary" in chosen  # the broker draws for each message
         self.subject = subject
         self.under_way = under_way
         limit, fault, mirror = (chosen.get(kind) for kind in ("limit", "fault", "mirror"))
@@ -174,11 +175,16 @@ class Policies:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
 
-    def of(self, subject: str) -> Applied | None:
-        """Return what the policies say of the calls of a subject, None when nothing."""
-        _, callee, *_, verb = subject.split(".")
-        chosen = of_edge(self.known, self.caller.service, callee, verb, self.clock.now())
-        if not chosen.keys() - {"canary"}:  # a canary is the broker's work
+    def of(self, call: "Call[Any, Any]") -> Applied | None:
+        """Return what the policies say of a call, None when nothing.
+
+        A canary is the broker's work; only calls that would share a message are to know of it.
+        """
+        subject = call.subject
+        chosen = of_edge(self.known, self.caller.service, call.service, call.verb, self.clock.now())
+        if call.batchable:
+            chosen.pop("canary", None)
+        if not chosen:
             return None
         under_way = self.under_way.setdefault(subject, UnderWay())
         return Applied(self.caller, subject, chosen, under_way)
@@ -198,8 +204,8 @@ class Policies:
 
     def _apply(self) -> None:
         """Give every edge what now counts for it, and come back when the next fault ends."""
-        for subject, edge in self.caller.edges.items():
-            edge.policy = self.of(subject)
+        for edge in self.caller.edges.values():
+            edge.policy = self.of(edge.call)
         now = self.clock.now()
         ends = [one.until for one in self.known.values() if isinstance(one, Fault)]
         self._come_back(min((end for end in ends if end > now), default=None), now)

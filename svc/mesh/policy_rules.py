@@ -32,8 +32,9 @@ Abort = Literal["unavailable", "timeout", "internal"]
 class Canary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The share of calls that another release answers.
 
-    The broker's mapping draws for each message, so calls that travel as one (batchable ones, under
-    load) are answered by the same release; of many messages the share is the same.
+    The broker's mapping draws for each message. As long as a call has a canary each is a message of
+    its own, so the share is exact; batchable calls still travel as one under load and are then
+    answered by the same release: of many messages the share is the same.
     """
 
     release: Release

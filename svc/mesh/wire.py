@@ -7,11 +7,14 @@ id>[.<traceparent>]`. An id from outside that no subject can hold goes into one 
 `Mesh-Context: <deadline>;<correlation id>;<traceparent>`.
 Coalesced calls travel as one JSON array of `[deadline, correlation id, traceparent, request]`
 under the header `Mesh-Batch: <how many>`; the answer is an array of `[reply, problem]` pairs in the
-same order, `[]` for a call that came too late.
+same order, `[]` for a call that came too late. Calls that are done before others of their message
+are answered before them: the header `Mesh-Places: 0 3` says which these pairs are of, from 0 on.
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
+from string import ascii_letters, digits
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -22,6 +25,9 @@ from svc.mesh.errors import Absent, Invalid, Overloaded, from_problem, name_of, 
 
 CONTEXT_HEADER = "Mesh-Context"
 BATCH_HEADER = "Mesh-Batch"
+PLACES_HEADER = "Mesh-Places"
+BODY_MAX = 512 * 1024
+"""Calls or answers that would make a larger message together leave in two halves."""
 STATUS_HEADER = "Status"
 NO_RESPONDERS = "503"
 ERROR_HEADER = "Nats-Service-Error"
@@ -29,7 +35,9 @@ ERROR_CODE_HEADER = "Nats-Service-Error-Code"
 INBOX_ROOT = "_INBOX"
 REPLY_TOKENS = (7, 8)
 SUBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{0,128}")
+ID_LENGTH_MAX = 128
+SAFE_BYTES = (ascii_letters + digits + "._:-").encode()
+SAFE_ID = re.compile(rf"[A-Za-z0-9._:-]{{0,{ID_LENGTH_MAX}}}")
 is_subject_id = SUBJECT_ID.fullmatch
 is_safe_id = SAFE_ID.fullmatch
 
@@ -94,6 +102,16 @@ def safe(given: str) -> str:
     return given if given and is_safe_id(given) else ""
 
 
+def are_safe(ids: Sequence[str]) -> bool:
+    """Say whether all of these ids may be passed on: cheaper than to ask `safe` of each."""
+    joined = "".join(ids)
+    return (
+        joined.isascii()
+        and max(map(len, ids), default=0) <= ID_LENGTH_MAX
+        and not joined.encode().translate(None, SAFE_BYTES)
+    )
+
+
 def pack_context(deadline: float, correlation_id: str, traceparent: str) -> str:
     """Return the context of a call on the wire; the deadline is in seconds of unix time.
 
@@ -148,6 +166,11 @@ def sender_of(message: Message) -> Sender:
         return Sender(caller, None, "", "")
     correlation_id, _, traceparent = rest.partition(";")
     return Sender(caller, int(deadline) / 1000, correlation_id, traceparent)
+
+
+def places_of(message: Message) -> list[int]:
+    """Return which calls of a message this part of its answer is of; raises ValueError."""
+    return [int(place) for place in (message.headers or {}).get(PLACES_HEADER, "").split()]
 
 
 def error_reply(failure: BaseException) -> tuple[bytes, dict[str, str]]:

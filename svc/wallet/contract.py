@@ -355,7 +355,7 @@ STATEMENT = Call(
 )  # fmt: skip
 APPLY_BATCH = Call(
     "rpc.wallet.v1.apply_batch", Batch, BatchReceipt, "Apply up to 1,000 operations in order.",
-    callers=MONEY_CALLERS, idempotent=True, deadline_ms=10_000,
+    callers=MONEY_CALLERS, idempotent=True, alone=True, deadline_ms=10_000,
 )  # fmt: skip
 TOTALS = Call(
     "rpc.wallet.v1.totals", TotalsOf, Totals, "Sum the ledger by kind, for reconciliation.",

@@ -233,7 +233,9 @@ class LeanNats(RawNats):
 
 
 class MeshEcho:
-    """The mesh's caller to its endpoint: typed, with deadline and identity, not coalesced."""
+    """The mesh's caller to its endpoint, as services ask: typed, with deadline and identity."""
+
+    call = echo.ECHO
 
     def __init__(self, _: str) -> None:
         """Prepare."""
@@ -250,12 +252,18 @@ class MeshEcho:
             currency=CURRENCY,
             reference=REFERENCE,
         )
-        answer = await self.runtime.context().call(echo.ECHO, body)
+        answer = await self.runtime.context().call(self.call, body)
         if answer.caller != echo.ASKING:
             raise TimedOut("this answer is somebody else's")
 
     async def close(self) -> None:
         await self.runtime.stop()
+
+
+class MeshAlone(MeshEcho):
+    """The same of a call that shares no message: nothing is coalesced."""
+
+    call = echo.ALONE
 
 
 DRIVERS: dict[str, Callable[[str], Driver]] = {
@@ -267,4 +275,5 @@ DRIVERS: dict[str, Callable[[str], Driver]] = {
     "raw": RawNats,
     "echo": LeanNats,
     "mesh-echo": MeshEcho,
+    "mesh-alone": MeshAlone,
 }

@@ -41,6 +41,10 @@ class Answer(Reply, frozen=True, kw_only=True):
 ECHO = Call(
     f"rpc.{ANSWERING}.v1.echo", Ask, Answer, "Answer at once.", callers=(ASKING,), idempotent=True,
 )  # fmt: skip
+ALONE = Call(
+    f"rpc.{ANSWERING}.v1.echo_alone", Ask, Answer, "Answer at once, each message one call.",
+    callers=(ASKING,), idempotent=True, alone=True,
+)  # fmt: skip
 TOGETHER = Call(
     f"rpc.{ANSWERING}.v1.echo_together", Ask, Answer, "Answer at once, to many in one message.",
     callers=(ASKING,), idempotent=True, batchable=True,
@@ -60,7 +64,7 @@ BODY = encode(SAMPLE)
 
 def answering() -> Service:
     """Return the service that answers; its user may also serve the raw and FastStream subjects."""
-    answers: tuple[Call[Struct, Struct], ...] = (ECHO, TOGETHER, WORK)
+    answers: tuple[Call[Struct, Struct], ...] = (ECHO, ALONE, TOGETHER, WORK)
     service = Service(
         Contract(name=ANSWERING, version="1.0.0", purpose="Answers.", answers=answers),
         extras=Extras(
@@ -86,6 +90,7 @@ def answering() -> Service:
         return await echo(request, context)
 
     service.answers(ECHO)(echo)
+    service.answers(ALONE)(echo)
     service.answers(TOGETHER)(echo)
     service.answers(WORK)(work)
     return service
@@ -95,7 +100,7 @@ def asking() -> Service:
     """Return the service that asks."""
     return Service(
         Contract(name=ASKING, version="1.0.0", purpose="Asks."),
-        calls=(ECHO, TOGETHER, WORK),
+        calls=(ECHO, ALONE, TOGETHER, WORK),
         extras=Extras(
             publishes=(RAW, f"{FASTSTREAM}.*", MICRO, MOLECULER), subscribes=(MOLECULER,)
         ),

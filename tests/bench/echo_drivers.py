@@ -8,7 +8,6 @@ import msgspec
 from faststream.nats import NatsBroker
 
 from proto.betmesh.wallet.v1 import wallet_pb2, wallet_pb2_grpc
-from svc.mesh.errors import TimedOut
 from svc.mesh.settings import Settings
 from svc.mesh.wire import encode
 from tests.bench import echo
@@ -80,12 +79,9 @@ class GrpcEcho:
 
 
 class MeshTogether(MeshEcho):
-    """A call that may travel with others: what services get for the calls that are hot."""
+    """A batchable call: what services get for the calls that are hot."""
 
-    async def ask(self, wanted: Wanted) -> None:
-        answer = await self.runtime.context().call(echo.TOGETHER, body(wanted))
-        if answer.caller != echo.ASKING:
-            raise TimedOut("this answer is somebody else's")
+    call = echo.TOGETHER
 
 
 ECHOES: dict[str, Callable[[str], Driver]] = {

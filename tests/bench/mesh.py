@@ -68,6 +68,7 @@ class Contender:
 
 CONTENDERS = {
     "mesh": Contender(("echo_server", "mesh"), "mesh-echo"),
+    "mesh alone": Contender(("echo_server", "mesh"), "mesh-alone"),
     "mesh together": Contender(("echo_server", "mesh"), "mesh-together"),
     "raw": Contender(("echo_server", "raw"), "raw"),
     "nats_micro": Contender(("echo_server", "micro"), "micro"),

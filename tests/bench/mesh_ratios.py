@@ -22,7 +22,7 @@ PEERS = {
 """What stands beside the mesh, by the name in `ratios`."""
 WANTED = {"raw": 1.0, "faststream": 3.0, "moleculer": 2.0, "grpc": 5.0}
 """Of the mesh with deadline, caller, typed bodies and metrics; Moleculer has all but the metrics
-as it comes."""
+as it comes. Calls that are made at the same time share messages, which Moleculer's do not."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +58,33 @@ class Promise:
         return f"{'≤' if self.at_most else '≥'} {figure(self.target, self.unit)}"
 
 
-ALONE = "mesh"
-TOGETHER = "mesh together"
+MESH = "mesh"
+APART = {
+    "alone": "of a call that shares no message (`alone`)",
+    "together": "of a batchable call, many in a message,",
+}
+"""Other kinds of calls, whose figures stand apart: `mesh alone`, `mesh together`."""
+ALONE_WANTED = {"raw": 1.0}
+
+
+def _wanted(kind: str, peer: str) -> float | None:
+    """Return what is wanted of a kind of call: Moleculer and grpc.aio send a message per call."""
+    return (ALONE_WANTED if kind == "alone" else WANTED).get(peer)
+
+
 ECHOES = (
     *(
         Promise(
             f"vs_{peer}",
-            f"echoes a second of the mesh, a message per call, to {text}, {AT} in flight",
+            f"echoes a second of the mesh, calls as services make them, to {text}, {AT} in flight",
             "x",
             WANTED.get(peer),
         )
         for peer, text in PEERS.items()
     ),
     *(
-        Promise(
-            f"vs_{peer}_together",
-            f"the same of a batchable call (coalesced) to {text}",
-            "x",
-            WANTED.get(peer),
-        )
+        Promise(f"vs_{peer}_{kind}", f"the same {told} to {text}", "x", _wanted(kind, peer))
+        for kind, told in APART.items()
         for peer, text in PEERS.items()
     ),
 )
@@ -133,8 +141,9 @@ def ratios(rows: Sequence[Row]) -> dict[str, float]:
     ways: dict[str, Callable[[Round], float]] = {}
     for peer in PEERS:
         contender = peer.replace("_bare", " bare")
-        ways[f"vs_{peer}"] = lambda r, p=contender: r.over(ALONE, p)
-        ways[f"vs_{peer}_together"] = lambda r, p=contender: r.over(TOGETHER, p)
+        ways[f"vs_{peer}"] = lambda r, p=contender: r.over(MESH, p)
+        for kind in APART:
+            ways[f"vs_{peer}_{kind}"] = lambda r, p=contender, k=kind: r.over(f"{MESH} {k}", p)
     found: dict[str, float] = {}
     for name in (promise.name for promise in ECHOES):
         try:

@@ -110,8 +110,9 @@ def readme_part(found: Results) -> str:
         (
             f"Medians of {found.rounds} interleaved rounds on {about['cores']} cores "
             f"({about['cpu']}), load generator included; the mesh with deadline, caller, "
-            "typed bodies and metrics, each call a message of its own but where it says together; "
-            "CPU of caller, callee and broker. All rows: "
+            "typed bodies and metrics. Its calls of one moment share messages, up to 32 in each; "
+            "those of `mesh alone` do not (as the peers' do not), of `mesh together` (batchable) "
+            "hundreds do. CPU of caller, callee and broker. All rows: "
             "[mesh.json](tests/bench/results/mesh.json); again: `./just bench mesh`."
         ),
         *(f"Not here: {name} ({why})." for name, why in found.absent.items()),

@@ -35,10 +35,11 @@ def test_what_was_not_measured_has_no_ratio() -> None:
     assert ratios([]) == {}
 
 
-def test_the_ratio_of_a_batchable_call_stands_apart_from_that_of_one_message_each() -> None:
-    found = ratios([row(1, "mesh", 100), row(1, "mesh together", 400), row(1, "raw", 100)])
+def test_ratios_of_other_kinds_of_calls_stand_apart() -> None:
+    kinds = [row(1, "mesh", 200), row(1, "mesh alone", 100), row(1, "mesh together", 400)]
+    found = ratios([*kinds, row(1, "raw", 100)])
 
-    assert (found["vs_raw"], found["vs_raw_together"]) == (1.0, 4.0)
+    assert [found["vs_raw"], found["vs_raw_alone"], found["vs_raw_together"]] == [2.0, 1.0, 4.0]
 
 
 def test_figures_are_medians_too() -> None:

@@ -92,7 +92,7 @@ class Bench:
             "faststream": lambda: self.peer("faststream", "faststream_server"),
             "pgbench": self.pgbench,
             "echo": lambda: self.echo("raw", {"echo": (256, 1024), "raw": (64, 256, 1024)}),
-            "mesh": lambda: self.echo("mesh", {"mesh-echo": (64, 256)}),
+            "mesh": lambda: self.echo("mesh", {"mesh-alone": (64, 256)}),
             "wallet empty": lambda: self.grown("empty"),
             "wallet accounts_1m": lambda: self.grown("accounts_1m"),
             "wallet entries_10m": lambda: self.grown("entries_10m"),
@@ -224,7 +224,7 @@ class Bench:
             for driver, numbers in points.items():
                 async with self.stage.generator(driver) as loader:
                     for in_flight in numbers:
-                        name = "mesh" if driver == "mesh-echo" else driver
+                        name = "mesh" if driver == "mesh-alone" else driver
                         await self.measure(name, self.order(in_flight), [child], loader)
 
     async def pgbench(self) -> None:

@@ -61,6 +61,7 @@ def call(
     callers: tuple[str, ...] = ("casino",),
     *,
     batchable: bool = False,
+    alone: bool = False,
     idempotent: bool = False,
     hedge: Hedge | None = None,
     partition_by: str = "",
@@ -68,8 +69,8 @@ def call(
     """Return one of the answering service's calls."""
     return Call(
         f"rpc.wallet.v1.{verb}", Ask, Answer, "A test call.", callers=callers, refuses=(TooMuch,),
-        deadline_ms=1_000, workers=workers, batchable=batchable, idempotent=idempotent, hedge=hedge,
-        partition_by=partition_by,
+        deadline_ms=1_000, workers=workers, batchable=batchable, alone=alone, idempotent=idempotent,
+        hedge=hedge, partition_by=partition_by,
     )  # fmt: skip
 
 
@@ -77,6 +78,7 @@ NUMBERS = itertools.count(1)
 """Numbers of events, none twice in a run."""
 ECHO = call("echo")
 NARROW = call("narrow", workers=1)
+NARROW_ALONE = call("narrow_alone", workers=1, alone=True)
 REFUSE = call("refuse")
 BREAK = call("break")
 MANY = call("many", batchable=True)
@@ -91,7 +93,8 @@ NEVER_DECLARED = Event("NeverDeclaredEvent", "wallet", Happened, "Nobody declare
 ANSWERING = Contract(
     name="wallet", version="1.0.0", purpose="Answers.",
     answers=(
-        ECHO, NARROW, REFUSE, BREAK, MANY, DIVIDED, SECRET, FLAKY, FLAKY_MANY, FLAKY_ONCE, READ,
+        ECHO, NARROW, NARROW_ALONE, REFUSE, BREAK, MANY, DIVIDED, SECRET, FLAKY, FLAKY_MANY,
+        FLAKY_ONCE, READ,
     ),
     publishes=(HAPPENED,),
 )  # fmt: skip
@@ -134,6 +137,7 @@ def answering(memory: Memory) -> Service:
 
     service.answers(ECHO)(echo)
     service.answers(NARROW)(echo)
+    service.answers(NARROW_ALONE)(echo)
     service.answers(SECRET)(echo)
     service.answers(DIVIDED)(echo)
 
@@ -177,7 +181,19 @@ def asking(memory: Memory) -> Service:
     service = Service(
         ASKING,
         hears=(Hear(HAPPENED, only=lambda data: data.mood != "indifferent"),),
-        calls=(ECHO, NARROW, REFUSE, BREAK, MANY, DIVIDED, FLAKY, FLAKY_MANY, FLAKY_ONCE, READ),
+        calls=(
+            ECHO,
+            NARROW,
+            NARROW_ALONE,
+            REFUSE,
+            BREAK,
+            MANY,
+            DIVIDED,
+            FLAKY,
+            FLAKY_MANY,
+            FLAKY_ONCE,
+            READ,
+        ),
         database=True,
     )
 

@@ -51,7 +51,7 @@ async def ends_well(runtime: Runtime, call: Call[Ask, Answer]) -> None:
     assert state() == CLOSED
     lane = runtime.caller.edge(call).lane
     for one in lane.lanes() if lane else ():
-        assert (len(one.queue), one.flying, one.pausing) == (0, [], [])
+        assert (one.under_way(), one.pausing) == (0, [])
 
 
 def state() -> float | None:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from svc.mesh.errors import Invalid, TimedOut, Unavailable
+from svc.mesh.wire import are_safe, safe
 from tests.mesh.pair import MANY, Answer, Ask, Pair, TooMuch
 
 
@@ -104,3 +105,21 @@ async def test_a_batch_of_another_form_is_refused(pair: Pair, body: bytes) -> No
 
     with pytest.raises(Invalid):
         await pair.asking.caller.exchange(MANY, body, time.time() + 10, headers)
+
+
+@pytest.mark.parametrize(
+    ("ids", "good"),
+    [
+        ([], True),
+        (["", "", ""], True),
+        (["a-Z_", "0"], True),
+        (["a" * 128, "00-4bf92f-00f067-01", "a.b:c"], True),
+        (["a" * 129], False),
+        (["a" * 127, "é"], False),
+        (["a", "\r\n"], False),
+        (["\ud800"], False),
+    ],
+)
+def test_ids_are_passed_on_together_as_each_would_be_alone(ids: list[str], *, good: bool) -> None:
+    assert are_safe(ids) is good
+    assert all(safe(one) == one for one in ids) is good

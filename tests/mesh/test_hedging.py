@@ -53,7 +53,7 @@ async def test_a_read_that_nobody_answers_ends_at_its_deadline(pair: Pair) -> No
     await pair.answering.stop()
     with pytest.raises(Unavailable):
         await pair.asking.context().call(READ, Ask(text="nobody"), deadline_ms=200)
-    assert not [one for one, _, _ in pair.asking.caller.pending.values() if not one.done()]
+    assert not [one for one in pair.asking.caller.pending.values() if not one.future.done()]
 
 
 def test_what_is_usual_is_known_after_a_while_and_rounded_up_to_a_bucket() -> None:

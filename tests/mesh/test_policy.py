@@ -122,6 +122,20 @@ async def test_a_canary_at_ten_percent_gets_ten_percent_and_nobody_reconnects(
         assert runtime.connection.stats["reconnects"] == 0
 
 
+async def test_a_call_with_a_canary_is_a_message_of_its_own(
+    pair: Pair, blue: Pair, command: Command
+) -> None:
+    """The broker draws for each message: calls that share one would all go the same way."""
+    await command("set", "canary", "wallet.echo", "--release", "blue", "--percent", "50")
+    await applied(pair)
+    sent = pair.asking.connection.stats["out_msgs"]
+
+    await ask_often(pair, GROUP)
+
+    assert pair.asking.connection.stats["out_msgs"] - sent == GROUP
+    assert len(pair.memory.served) + len(blue.memory.served) == GROUP
+
+
 async def test_weights_change_under_load_without_a_failed_call(
     pair: Pair, blue: Pair, command: Command
 ) -> None:

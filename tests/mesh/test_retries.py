@@ -10,7 +10,17 @@ from svc.mesh import coalesce, retries
 from svc.mesh.contract import Call
 from svc.mesh.errors import Absent, Conflict, Denied, Overloaded, RemoteBug, TimedOut, Unavailable
 from svc.mesh.metrics import Tally
-from tests.mesh.pair import FLAKY, FLAKY_MANY, FLAKY_ONCE, MANY, NARROW, Answer, Ask, Pair
+from tests.mesh.pair import (
+    FLAKY,
+    FLAKY_MANY,
+    FLAKY_ONCE,
+    MANY,
+    NARROW,
+    NARROW_ALONE,
+    Answer,
+    Ask,
+    Pair,
+)
 
 EDGE = {"caller": "casino", "callee": "wallet"}
 
@@ -161,17 +171,17 @@ async def test_a_client_that_drops_a_call_because_it_is_slow_says_so_at_once(pai
         await blocked.wait()
 
     endpoints = {endpoint.call.subject: endpoint for endpoint in pair.answering.endpoints}
-    for subscription in endpoints[NARROW.subject].subscriptions:
+    for subscription in endpoints[NARROW_ALONE.subject].subscriptions:
         await subscription.drain()
-    endpoints[NARROW.subject].subscriptions.clear()
+    endpoints[NARROW_ALONE.subject].subscriptions.clear()
     await pair.answering.connection.subscribe(
-        NARROW.subject, queue="wallet", cb=slow, pending_msgs_limit=1
+        NARROW_ALONE.subject, queue="wallet", cb=slow, pending_msgs_limit=1
     )
     await pair.answering.connection.flush()
     context = pair.asking.context()
 
     calls = [
-        asyncio.create_task(context.call(NARROW, Ask(text=str(n)), deadline_ms=30_000))
+        asyncio.create_task(context.call(NARROW_ALONE, Ask(text=str(n)), deadline_ms=30_000))
         for n in range(10)
     ]
     done, waiting = await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
