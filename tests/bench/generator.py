@@ -25,6 +25,8 @@ from tests.bench.players import OPENING, Crowd, Single, Wanted, player_id
 
 AGAIN_WITHIN_S = 60.0
 """How long a request is asked again, until it counts as lost."""
+PREPARED_PER_S = 40_000
+"""Transfers drawn beforehand: more than anything here carries out."""
 PAUSE_AFTER_FAILURE_S = 0.01
 """A server that refuses connections must not be asked in a busy loop."""
 
@@ -83,8 +85,11 @@ class Run:
 async def carry_out(driver: Driver, order: Order) -> Taken:
     """Carry out one order: warm up, measure, and wait for what is still on its way."""
     log = Log(Path(order.log)) if order.log else None
+    crowd: Crowd | Single = Single()
+    if not order.plain:
+        crowd = Crowd(order.players, order.refused_share, order.seed)
+        crowd.prepare(int(PREPARED_PER_S * (order.warm_s + order.seconds)))
     begin = time.perf_counter() + order.warm_s
-    crowd = Single() if order.plain else Crowd(order.players, order.refused_share, order.seed)
     run = Run(driver, order, log, crowd, begin, begin + order.seconds)
     await asyncio.gather(*(run.caller() for _ in range(order.in_flight)))
     if log:

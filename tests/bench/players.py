@@ -1,6 +1,7 @@
 """Who plays in the benchmark, and the money they ask to move: the same for every contender."""
 
 import random
+from collections import deque
 from typing import NamedTuple
 
 from svc.mesh.clock import new_id
@@ -38,9 +39,17 @@ class Crowd:
         self.players = players
         self.refused_share = refused_share
         self.random = random.Random(seed).random
+        self.ready: deque[Wanted] = deque()
+
+    def prepare(self, count: int) -> None:
+        """Draw so many transfers now: who asks shares its cores with who answers."""
+        self.ready.extend([self._draw() for _ in range(count)])
 
     def next(self) -> Wanted:
         """Return the next transfer, under an id of its own."""
+        return self.ready.popleft() if self.ready else self._draw()
+
+    def _draw(self) -> Wanted:
         user = player_id(int(self.random() * self.players))
         if self.refused_share and self.random() < self.refused_share:
             return Wanted(new_id(), user, deduct=True, amount=BEYOND_ALL)
