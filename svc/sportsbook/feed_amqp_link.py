@@ -65,9 +65,12 @@ class Link:
         except TROUBLE as failure:
             raise Unavailable(why(failure)) from failure
         finally:
-            await self.intake.stop()
-            with suppress(*TROUBLE):
-                await connection.close()
+            try:
+                await self.intake.stop()
+            finally:
+                # Also when this is cancelled once more: one that is forgotten open complains.
+                with suppress(*TROUBLE):
+                    await connection.close()
 
     async def _connected(self) -> AbstractConnection:
         url = URL(self.url)
