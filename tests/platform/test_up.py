@@ -18,6 +18,7 @@ from svc.platform.ports import free_ports
 from svc.platform.servers import Servers, forget
 
 Running = subprocess.Popen[str]
+OVERMIND = shutil.which("overmind") or ""
 SLEEPER = 'exec python -c "import signal; print(1234567 * 9, flush=True); signal.pause()"'
 
 
@@ -168,6 +169,24 @@ def test_overmind_is_used_where_it_is_on_path_and_told_to_stop(checkout: Path) -
         assert called.endswith(f"-l two from {checkout}/.run")
         command.terminate()
         assert "drained" in rest(command)
+        assert command.wait(20) == 0
+
+
+@pytest.mark.skipif(
+    not (OVERMIND and shutil.which("tmux")),
+    reason="overmind, or tmux that it needs, is not on PATH (it is optional)",
+)
+def test_the_real_overmind_runs_the_procfile_and_stops_it(checkout: Path) -> None:
+    with up(checkout, "up", ports=free_ports()) as command:
+        lines_until(command, "one | 11111103", "two | 11111103")
+        shown = subprocess.run(
+            [OVERMIND, "ps", "-s", str(checkout / ".run" / "overmind.sock")],
+            capture_output=True, text=True, timeout=20, check=True,
+        ).stdout  # fmt: skip
+        running = [line.split() for line in shown.splitlines() if "running" in line]
+        assert sorted(line[0] for line in running) == ["one", "two"]
+        command.terminate()
+        rest(command)
         assert command.wait(20) == 0
 
 
