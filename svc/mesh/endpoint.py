@@ -160,33 +160,40 @@ class Endpoint:
             self.workers.add(worker)
             worker.add_done_callback(self.workers.discard)
         elif self.queued < self.queue_max:
-            self.queued += self._calls(work)
+            self.queued += self._room(work)
             self.queue.append(work)
         else:
-            self.stats.shed += 1
-            self._fail(work, no_room())
+            calls = self._calls(work)
+            self.stats.shed += calls
+            if not isinstance(work, Part | Each):
+                self.stats.requests += calls - 1
+            self._fail(work, no_room(), calls)
 
     def interrupted(self, each: Each) -> None:
         """Go on with this before anything else that waits: there was room for it."""
         self.queued += each.left()
         self.queue.appendleft(each)
 
+    def _room(self, work: "Work") -> int:
+        """Return how many calls of the queue's room this takes: what is served as a list, one."""
+        return 1 if self.many is not None else self._calls(work)
+
     def _calls(self, work: "Work") -> int:
-        """Return how many calls of the queue's room this takes."""
+        """Return how many calls this is, as far as what came with it can be believed."""
         if isinstance(work, Each):
             return work.left()
-        if isinstance(work, Part) or not work.headers or self.many is not None:
+        if isinstance(work, Part) or not work.headers:
             return 1
         told = work.headers.get(BATCH_HEADER, "")
-        return min(int(told), self.queue_max) if told.isascii() and told.isdigit() else 1
+        return max(1, min(int(told), self.queue_max)) if told.isascii() and told.isdigit() else 1
 
-    def _fail(self, work: "Work", failure: Exception) -> None:
+    def _fail(self, work: "Work", failure: Exception, calls: int = 1) -> None:
         if isinstance(work, Part):
             work.refuse(failure)
         elif isinstance(work, Each):
             work.refuse_rest(failure)
         else:
-            self.refuse(work, failure, caller_of(work.reply))
+            self.refuse(work, failure, caller_of(work.reply), calls)
 
     def _taken(self) -> None:
         self.busy += 1
@@ -213,7 +220,7 @@ class Endpoint:
                     self._done()
             if queue:
                 work = queue.popleft()
-                self.queued -= self._calls(work)
+                self.queued -= self._room(work)
                 continue
             waiting: asyncio.Future[Work] = loop.create_future()
             self.idle.append(waiting)
@@ -335,17 +342,19 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         self.sweeper = loop.call_later(SWEEP_S, self._sweep) if self.running else None
 
-    def failed(self, failure: Exception, caller: str) -> Exception:
-        """Count a failure and return it."""
+    def failed(self, failure: Exception, caller: str, calls: int = 1) -> Exception:
+        """Count the failure of so many calls and return it."""
         name = name_of(failure)
-        self.stats.errors += 1
+        self.stats.errors += calls
         self.stats.last_error = name
-        self.count(name, caller)
+        self.count(name, caller, calls)
         return failure
 
-    def refuse(self, message: Message, failure: Exception, caller: str = "") -> None:
-        """Answer a whole message with a failure."""
-        self.failed(failure, caller)
+    def refuse(
+        self, message: Message, failure: Exception, caller: str = "", calls: int = 1
+    ) -> None:
+        """Answer a whole message, of so many calls, with a failure."""
+        self.failed(failure, caller, calls)
         if message.reply:
             body, headers = error_reply(failure)
             self.runtime.connection.send(message.reply, body, "", headers)

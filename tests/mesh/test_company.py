@@ -156,12 +156,13 @@ async def test_a_message_that_waits_takes_room_for_each_of_its_calls(
         return narrow.queued == 4
 
     await until(waits)
-    [third] = await ask(pair, NARROW, Ask(text="third"))
+    third = await ask(pair, NARROW, *texts(3))
 
-    assert isinstance(third, Overloaded)
+    assert [type(one) for one in third] == [Overloaded] * 3
+    assert (narrow.stats.shed, narrow.stats.outcomes["overloaded"]) == (3, 3)
     assert [answer.text for answer in await second] == ["0", "1", "2", "3"]
     assert isinstance((await first)[0], Answer)
-    assert narrow.queued == 0
+    assert (narrow.queued, narrow.stats.requests) == (0, 8)
 
 
 async def test_a_callee_that_computes_for_long_answers_what_is_done(
