@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from operator import length_hint
+from operator import itemgetter, length_hint
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -15,6 +15,9 @@ from svc.mesh.wire import BODY_MAX, LATE, PLACES_HEADER, Sent, encode, error_rep
 
 if TYPE_CHECKING:
     from svc.mesh.endpoint import Endpoint
+
+
+PLACE = itemgetter(0)
 
 
 def no_room() -> Overloaded:
@@ -106,6 +109,8 @@ class Each:
             body, headers = error_reply(no_room())
             self._send_encoded(shed, body, headers)
         if done:
+            if len(done) == len(self.sent):
+                done.sort(key=PLACE)  # who gets all of them is not told their places
             self._send([place for place, _ in done], [answer for _, answer in done])
 
     def _send(self, places: list[int], answers: list[Any]) -> None:

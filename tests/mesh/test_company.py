@@ -1,6 +1,7 @@
 """Ordinary calls of one moment share messages, nothing else: each is answered when it is done."""
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -24,6 +25,7 @@ from tests.mesh.pair import (
     Ask,
     Memory,
     Pair,
+    TooMuch,
     answering,
     settings_of,
 )
@@ -102,6 +104,53 @@ async def test_quick_calls_do_not_wait_for_a_slow_one_of_their_message(pair: Pai
     assert not slow.done()
     with pytest.raises(TimedOut):
         await slow
+
+
+async def test_answers_find_their_calls_in_whatever_order_they_are_done(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = endpoint_of(pair, ECHO)
+    waiting: dict[str, asyncio.Event] = {}
+    handler = served.handler
+
+    async def wait(request: Ask, context: Context) -> Any:
+        waiting[request.text] = asyncio.Event()
+        await waiting[request.text].wait()
+        return await handler(request, context)
+
+    monkeypatch.setattr(served, "handler", wait)
+    asked = asyncio.ensure_future(ask(pair, ECHO, *texts(4)))
+
+    async def all_wait() -> bool:
+        return len(waiting) == 4
+
+    await until(all_wait)
+    for text in ("2", "3", "1", "0"):  # all in one turn, so they leave in one message
+        waiting[text].set()
+
+    assert [answer.text for answer in await asked] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_however_long_each_takes_each_gets_its_own_answer(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    served, turns = endpoint_of(pair, ECHO), random.Random(seed)
+    handler = served.handler
+
+    async def wait(request: Ask, context: Context) -> Any:
+        for _ in range(turns.choice((0, 0, 1, 2, 5))):
+            await asyncio.sleep(0)
+        if turns.random() < 0.1:
+            raise TooMuch("no more", text=request.text)
+        return await handler(request, context)
+
+    monkeypatch.setattr(served, "handler", wait)
+
+    for count in (*[2] * 20, *[3] * 20, 100):
+        answers = await ask(pair, ECHO, *texts(count))
+        told = [one.members["text"] if isinstance(one, TooMuch) else one.text for one in answers]
+        assert told == [str(number) for number in range(count)]
 
 
 async def test_each_of_a_message_has_its_own_deadline_and_is_stopped_at_it(pair: Pair) -> None:
