@@ -15,7 +15,7 @@ import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -91,25 +91,19 @@ class Waiting:
         self.began = time.perf_counter()
         self.attempts = 1
 
-    def on_wire(self) -> tuple[int, str, str, Any]:
-        """Return the call as wire.Sent has it; ids that are not ours to pass on are left out."""
-        deadline_ms = int(self.deadline * 1000)
-        return deadline_ms, safe(self.correlation_id), safe(self.traceparent), self.request
-
 
 class Flight:
     """One message of many calls on its way; `rest` are those without an answer, by their place."""
 
-    __slots__ = ("batch", "number", "rest", "subject")
+    __slots__ = ("batch", "rest", "subject")
 
-    def __init__(self, number: int, batch: list[Waiting], subject: str) -> None:
+    def __init__(self, batch: list[Waiting], subject: str) -> None:
         """Nothing is answered; `rest` is made when a part of it is."""
-        self.number = number
         self.batch = batch
         self.subject = subject
         self.rest: dict[int, Waiting] | None = None
 
-    def waiting(self) -> Iterable[Waiting]:
+    def waiting(self) -> Collection[Waiting]:
         """Return the calls that have no answer."""
         return self.batch if self.rest is None else self.rest.values()
 
@@ -136,8 +130,7 @@ class Lane:
         self.decode = decoder(list[Answered[call.reply]]).decode
         self.sharing = BATCHES if call.batchable else COMPANY
         self.queue: deque[Waiting] = deque()
-        self.flying: dict[int, Flight] = {}
-        self.flights = 0
+        self.flying: set[Flight] = set()
         self.pausing: list[Waiting] = []
         self.leaving = False
         self.share = self.sharing.least
@@ -168,7 +161,7 @@ class Lane:
 
     def overdue(self, now: float) -> bool:
         """Fail the calls whose deadline has passed; say whether any still waits."""
-        flying = (one for flight in self.flying.values() for one in flight.waiting())
+        flying = (one for flight in self.flying for one in flight.waiting())
         due = [one for one in (*self.queue, *flying, *self.pausing) if one.deadline <= now]
         for waiting in due:
             if not waiting.future.done():
@@ -182,7 +175,7 @@ class Lane:
 
     def under_way(self) -> int:
         """Return how many calls wait for their answer."""
-        return len(self.queue) + sum(len(list(one.waiting())) for one in self.flying.values())
+        return len(self.queue) + sum(len(one.waiting()) for one in self.flying)
 
     def lanes(self) -> "Iterable[Lane]":
         """Return itself, as calls that are divided return many (svc/mesh/partitions.py)."""
@@ -206,7 +199,7 @@ class Lane:
         in_flight, least, most = self.sharing
         if least == most:
             return most
-        calls = len(self.queue) + sum([len(one.batch) for one in self.flying.values()])
+        calls = len(self.queue) + sum([len(one.batch) for one in self.flying])
         return min(max(-(-calls // in_flight), least), most)
 
     def _send(self, batch: list[Waiting], subject: str) -> None:
@@ -225,8 +218,7 @@ class Lane:
             self._send(batch[len(batch) // 2 :], subject)
             return
         deadline = max([waiting.deadline for waiting in batch])
-        self.flights += 1
-        flight = Flight(self.flights, batch, subject)
+        flight = Flight(batch, subject)
         try:
             failing = self.caller.send(
                 subject, body, deadline, headers, suffix, take=partial(self._answered, flight)
@@ -234,27 +226,29 @@ class Lane:
         except NatsError as failure:
             self._fail_all(batch, Unavailable(f"NATS does not take the call: {failure}"))
             return
-        self.flying[flight.number] = flight
+        self.flying.add(flight)
         failing.add_done_callback(partial(self._silent, flight))
 
     def _message(self, batch: list[Waiting]) -> tuple[bytes, dict[str, str] | None, str]:
-        if len(batch) > 1:
-            ids = [one.correlation_id for one in batch]
-            if are_safe(ids + [one.traceparent for one in batch]):
-                body = encode(
-                    [
-                        (int(one.deadline * 1000), one.correlation_id, one.traceparent, one.request)
-                        for one in batch
-                    ]
+        if len(batch) == 1:
+            only = batch[0]
+            suffix = reply_suffix(only.deadline, only.correlation_id, only.traceparent)
+            if suffix is not None:
+                return encode(only.request), None, suffix
+        ids = [one.correlation_id for one in batch]
+        if not are_safe(ids + [one.traceparent for one in batch]):
+            for one in batch:  # ids that are not ours to pass on are left out
+                one.correlation_id, one.traceparent = (
+                    safe(one.correlation_id),
+                    safe(one.traceparent),
                 )
-            else:
-                body = encode([one.on_wire() for one in batch])
-            return body, {BATCH_HEADER: str(len(batch))}, ""
-        only = batch[0]
-        suffix = reply_suffix(only.deadline, only.correlation_id, only.traceparent)
-        if suffix is not None:
-            return encode(only.request), None, suffix
-        return encode([only.on_wire()]), {BATCH_HEADER: "1"}, ""
+        body = encode(
+            [
+                (int(one.deadline * 1000), one.correlation_id, one.traceparent, one.request)
+                for one in batch
+            ]
+        )
+        return body, {BATCH_HEADER: str(len(batch))}, ""
 
     def _answered(self, flight: Flight, message: "Message") -> bool:
         """Take an answer, of all calls of a message or of some; say whether that was the last."""
@@ -291,7 +285,7 @@ class Lane:
 
     def _landed(self, flight: Flight) -> None:
         """Let those leave that waited for this message to arrive."""
-        self.flying.pop(flight.number, None)
+        self.flying.discard(flight)
         self._leave()
 
     def _open(self, batch: list[Waiting], message: "Message") -> None:

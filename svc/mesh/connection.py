@@ -8,6 +8,7 @@ names that nats-py keeps to itself, so its version is pinned to one minor releas
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from nats import errors
@@ -39,7 +40,7 @@ class Connection(Client):
         self.sinks: dict[bytes, Sink] = {}
         self._ps = Incoming(self)
         self.leaving = False
-        self.departing: list[Callable[[], None]] = []
+        self.departing: deque[Callable[[], None]] = deque()
         self.hasty: object = None
 
     async def listen(self, subject: str, sink: Sink, queue: str = "") -> Subscription:
@@ -110,13 +111,15 @@ class Connection(Client):
             return  # leaves with the reconnection
         if self._pending_data_size > WRITE_BYTES:
             self._write()
-        elif not self.leaving:
-            self.leaving = True
-            asyncio.get_running_loop().call_soon(self._leave)
+        else:
+            self._leave_soon()
 
     def before_leaving(self, depart: Callable[[], None]) -> None:
         """Call back at the end of this turn, before what was sent in it is written."""
         self.departing.append(depart)
+        self._leave_soon()
+
+    def _leave_soon(self) -> None:
         if not self.leaving:
             self.leaving = True
             asyncio.get_running_loop().call_soon(self._leave)
@@ -124,9 +127,11 @@ class Connection(Client):
     def _leave(self) -> None:
         try:
             while self.departing:
-                self.departing.pop()()
+                self.departing.popleft()()
         finally:
             self.leaving = False
+            if self.departing:  # one of them raised: the others leave all the same
+                self._leave_soon()
             if self._pending and self.is_connected:
                 self._write()
 

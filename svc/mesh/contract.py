@@ -137,6 +137,11 @@ class Call(Generic[RequestT_co, ReplyT_co]):
         return self.subject.split(".")[1]
 
     @property
+    def apart(self) -> bool:
+        """Return whether each is always a message of its own."""
+        return self.alone or self.hedge is not None
+
+    @property
     def verb(self) -> str:
         """Return the last token of the subject."""
         return self.subject.rsplit(".", 1)[1]

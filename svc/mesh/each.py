@@ -74,17 +74,17 @@ class Each:
         for place in self.todo:
             self.endpoint.admit(Part(self, place))
 
-    def refuse_rest(self, failure: Exception) -> None:
+    def refuse(self, failure: Exception) -> None:
         """Answer what is not served yet with a failure."""
         for place in self.todo:
-            self.refuse(place, failure)
+            self.refuse_one(place, failure)
 
     def answered(self, place: int, answer: Any) -> None:
         """Answer one call, together with those that are done in the same turn."""
         self.done.append((place, answer))
         self._leave_soon()
 
-    def refuse(self, place: int, failure: Exception) -> None:
+    def refuse_one(self, place: int, failure: Exception) -> None:
         """Answer one call, for which there is no room or which cannot be served."""
         self.endpoint.failed(failure, self.caller)
         if not isinstance(failure, Overloaded):
@@ -157,4 +157,4 @@ class Part(NamedTuple):
 
     def refuse(self, failure: Exception) -> None:
         """Answer it with a failure."""
-        self.each.refuse(self.place, failure)
+        self.each.refuse_one(self.place, failure)

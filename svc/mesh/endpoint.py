@@ -165,8 +165,7 @@ class Endpoint:
         else:
             calls = self._calls(work)
             self.stats.shed += calls
-            if not isinstance(work, Part | Each):
-                self.stats.requests += calls - 1
+            self.stats.requests += calls - 1
             self._fail(work, no_room(), calls)
 
     def interrupted(self, each: Each) -> None:
@@ -188,10 +187,8 @@ class Endpoint:
         return max(1, min(int(told), self.queue_max)) if told.isascii() and told.isdigit() else 1
 
     def _fail(self, work: "Work", failure: Exception, calls: int = 1) -> None:
-        if isinstance(work, Part):
+        if isinstance(work, Part | Each):
             work.refuse(failure)
-        elif isinstance(work, Each):
-            work.refuse_rest(failure)
         else:
             self.refuse(work, failure, caller_of(work.reply), calls)
 

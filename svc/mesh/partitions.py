@@ -115,7 +115,7 @@ class Divided:
 
 def lane_of(caller: "Caller", call: Call[Any, Any], edge: "Edge") -> "Lane | Divided | None":
     """Return where the calls of a subject wait to leave together; None when they go alone."""
-    if call.alone or call.hedge is not None:
+    if call.apart:
         return None
     count = caller.partitions(call.service) if call.partition_by else 1
     if count > 1:

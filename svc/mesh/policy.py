@@ -182,7 +182,7 @@ class Policies:
         """
         subject = call.subject
         chosen = of_edge(self.known, self.caller.service, call.service, call.verb, self.clock.now())
-        if call.batchable:
+        if call.batchable or call.apart:
             chosen.pop("canary", None)
         if not chosen:
             return None

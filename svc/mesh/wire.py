@@ -36,8 +36,8 @@ INBOX_ROOT = "_INBOX"
 REPLY_TOKENS = (7, 8)
 SUBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ID_LENGTH_MAX = 128
-SAFE_BYTES = (ascii_letters + digits + "._:-").encode()
-SAFE_ID = re.compile(rf"[A-Za-z0-9._:-]{{0,{ID_LENGTH_MAX}}}")
+SAFE = ascii_letters + digits + "._:-"
+SAFE_ID = re.compile(f"[{SAFE}]{{0,{ID_LENGTH_MAX}}}")
 is_subject_id = SUBJECT_ID.fullmatch
 is_safe_id = SAFE_ID.fullmatch
 
@@ -65,8 +65,8 @@ class Sent(msgspec.Struct, Generic[BodyT], frozen=True, array_like=True, gc=Fals
     """One call of a batch, with its own deadline in unix milliseconds."""
 
     deadline_ms: int
-    correlation_id: Annotated[str, msgspec.Meta(max_length=128)]
-    traceparent: Annotated[str, msgspec.Meta(max_length=128)]
+    correlation_id: Annotated[str, msgspec.Meta(max_length=ID_LENGTH_MAX)]
+    traceparent: Annotated[str, msgspec.Meta(max_length=ID_LENGTH_MAX)]
     request: BodyT
 
 
@@ -108,7 +108,7 @@ def are_safe(ids: Sequence[str]) -> bool:
     return (
         joined.isascii()
         and max(map(len, ids), default=0) <= ID_LENGTH_MAX
-        and not joined.encode().translate(None, SAFE_BYTES)
+        and not joined.encode().translate(None, SAFE.encode())
     )
 
 

@@ -64,14 +64,6 @@ APART = {
     "together": "of a batchable call, many in a message,",
 }
 """Other kinds of calls, whose figures stand apart: `mesh alone`, `mesh together`."""
-ALONE_WANTED = {"raw": 1.0}
-
-
-def _wanted(kind: str, peer: str) -> float | None:
-    """Return what is wanted of a kind of call: Moleculer and grpc.aio send a message per call."""
-    return (ALONE_WANTED if kind == "alone" else WANTED).get(peer)
-
-
 ECHOES = (
     *(
         Promise(
@@ -83,7 +75,7 @@ ECHOES = (
         for peer, text in PEERS.items()
     ),
     *(
-        Promise(f"vs_{peer}_{kind}", f"the same {told} to {text}", "x", _wanted(kind, peer))
+        Promise(f"vs_{peer}_{kind}", f"the same {told} to {text}", "x", WANTED.get(peer))
         for kind, told in APART.items()
         for peer, text in PEERS.items()
     ),

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -44,6 +44,19 @@ async def ask(pair: Pair, call: Call[Ask, Answer], *asked: Ask) -> list[Any]:
 def endpoint_of(pair: Pair, call: Call[Ask, Answer]) -> Endpoint:
     """Return where a call is answered."""
     return next(one for one in pair.answering.endpoints if one.call is call)
+
+
+def first_do(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, before: Callable[[str], Awaitable[object]]
+) -> None:
+    """Let the handler of ECHO do this first; what it returns, if anything, is the reply."""
+    served = endpoint_of(pair, ECHO)
+    handler = served.handler
+
+    async def handle(request: Ask, context: Context) -> Any:
+        return await before(request.text) or await handler(request, context)
+
+    monkeypatch.setattr(served, "handler", handle)
 
 
 def texts(count: int) -> list[Ask]:
@@ -109,16 +122,13 @@ async def test_quick_calls_do_not_wait_for_a_slow_one_of_their_message(pair: Pai
 async def test_answers_find_their_calls_in_whatever_order_they_are_done(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = endpoint_of(pair, ECHO)
     waiting: dict[str, asyncio.Event] = {}
-    handler = served.handler
 
-    async def wait(request: Ask, context: Context) -> Any:
-        waiting[request.text] = asyncio.Event()
-        await waiting[request.text].wait()
-        return await handler(request, context)
+    async def wait(text: str) -> None:
+        waiting[text] = asyncio.Event()
+        await waiting[text].wait()
 
-    monkeypatch.setattr(served, "handler", wait)
+    first_do(pair, monkeypatch, wait)
     asked = asyncio.ensure_future(ask(pair, ECHO, *texts(4)))
 
     async def all_wait() -> bool:
@@ -135,17 +145,15 @@ async def test_answers_find_their_calls_in_whatever_order_they_are_done(
 async def test_however_long_each_takes_each_gets_its_own_answer(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    served, turns = endpoint_of(pair, ECHO), random.Random(seed)
-    handler = served.handler
+    turns = random.Random(seed)
 
-    async def wait(request: Ask, context: Context) -> Any:
+    async def wait(text: str) -> None:
         for _ in range(turns.choice((0, 0, 1, 2, 5))):
             await asyncio.sleep(0)
         if turns.random() < 0.1:
-            raise TooMuch("no more", text=request.text)
-        return await handler(request, context)
+            raise TooMuch("no more", text=text)
 
-    monkeypatch.setattr(served, "handler", wait)
+    first_do(pair, monkeypatch, wait)
 
     for count in (*[2] * 20, *[3] * 20, 100):
         answers = await ask(pair, ECHO, *texts(count))
@@ -217,16 +225,13 @@ async def test_a_message_that_waits_takes_room_for_each_of_its_calls(
 async def test_a_callee_that_computes_for_long_answers_what_is_done(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = endpoint_of(pair, ECHO)
-    handler = served.handler
 
-    async def busy(request: Ask, context: Context) -> Any:
+    async def compute(_: str) -> None:
         end = time.perf_counter_ns() + TURN_NS
         while time.perf_counter_ns() < end:
             pass
-        return await handler(request, context)
 
-    monkeypatch.setattr(served, "handler", busy)
+    first_do(pair, monkeypatch, compute)
     got = pair.asking.connection.stats["in_msgs"]
 
     answers = await ask(pair, ECHO, *texts(4))
@@ -250,13 +255,11 @@ async def test_answers_that_are_too_much_for_one_message_leave_in_several(
 async def test_a_reply_that_has_no_form_fails_alone(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = endpoint_of(pair, ECHO)
-    handler = served.handler
 
-    async def formless(request: Ask, context: Context) -> Any:
-        return object() if request.text == "1" else await handler(request, context)
+    async def formless(text: str) -> object:
+        return object() if text == "1" else None
 
-    monkeypatch.setattr(served, "handler", formless)
+    first_do(pair, monkeypatch, formless)
 
     answers = await ask(pair, ECHO, *texts(4))
 

@@ -50,6 +50,23 @@ async def test_what_is_too_large_or_comes_after_the_end_is_refused_at_once(pair:
         connection.send("anything", b"x")
 
 
+async def test_who_cannot_leave_keeps_nobody_else_from_leaving(pair: Pair) -> None:
+    connection, loop = pair.asking.connection, asyncio.get_running_loop()
+    told: list[object] = []
+    left = asyncio.Event()
+
+    def stumble() -> None:
+        raise ValueError("this one cannot leave")
+
+    loop.set_exception_handler(lambda _, told_of: told.append(told_of["exception"]))
+    connection.before_leaving(stumble)
+    connection.before_leaving(left.set)
+
+    async with asyncio.timeout(5):
+        await left.wait()
+    assert [type(one) for one in told] == [ValueError]
+
+
 async def test_calls_are_counted_by_outcome_and_time(pair: Pair) -> None:
     def counted() -> float:
         lines = generate_latest().decode().splitlines()
