@@ -7,17 +7,19 @@ and decoded by the message. How many share one depends on who answers them:
 - A handler of one call: a few, so that the broker still divides them among all instances, and each
   call is answered when it is done, with those that are done at the same time.
 - A handler that takes lists (a batchable call): what is asked shares two messages of about the same
-  size, and what finds both of them on their way leaves with the next answer. Messages grow with the
-  load, the callee always has one at hand, and no call waits for company.
+  size, so that the callee always has one at hand. The first leaves at once, so no call waits for
+  company where there is none; under load the second leaves with half of the calls that were lately
+  under way, or with the first one's answer: many small messages would cost more than they save. Of
+  calls that are divided each partition has one message on its way.
 """
 
 import asyncio
-import sys
 import time
 from collections import deque
 from collections.abc import Collection, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from math import ceil
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from nats.errors import Error as NatsError
@@ -31,6 +33,7 @@ from svc.mesh.errors import (
     from_document,
     name_of,
 )
+from svc.mesh.sharing import BATCHES, COMPANY, DIVIDED, PEAK_KEPT
 from svc.mesh.wire import (
     BATCH_HEADER,
     BODY_MAX,
@@ -53,21 +56,8 @@ if TYPE_CHECKING:
     from svc.mesh.edge import Edge
 
 
-class Sharing(NamedTuple):
-    """How calls of one subject share messages."""
-
-    in_flight: int
-    """Messages on their way at the same time."""
-    least: int
-    """Calls that travel together even if that leaves messages unused."""
-    most: int
-    """Calls in one message: far below the broker's largest payload, unless bodies are large."""
-
-
-BATCHES = Sharing(in_flight=2, least=64, most=512)
-"""Of a batchable call: while one message is answered, the other is being worked on."""
-COMPANY = Sharing(in_flight=sys.maxsize, least=32, most=32)
-"""Of any other: none waits for another's answer."""
+PATIENCE_S = 0.05
+"""What waits to be a share, or for an answer, waits so long at most: a message may be lost."""
 QUEUE_MAX = 16_384
 """Calls of one subject that may wait to leave: beyond it the next fails at once."""
 
@@ -119,8 +109,16 @@ class Flight:
 class Lane:
     """The calls of one subject of one caller, or those of one partition of it."""
 
-    def __init__(self, caller: "Caller", call: Call[Any, Any], edge: "Edge", subject: str) -> None:
-        """Nothing waits; `subject` is where they go: the call's, or that of a partition."""
+    def __init__(
+        self,
+        caller: "Caller",
+        call: Call[Any, Any],
+        edge: "Edge",
+        subject: str,
+        *,
+        divided: bool = False,
+    ) -> None:
+        """Nothing waits; `subject` is where they go: the call's, or if `divided` a partition's."""
         self.caller = caller
         self.call = call
         self.subject = subject
@@ -128,12 +126,14 @@ class Lane:
         self.stable = edge.stable
         self.tally = edge.tally
         self.decode = decoder(list[Answered[call.reply]]).decode
-        self.sharing = BATCHES if call.batchable else COMPANY
+        batches = DIVIDED if divided else BATCHES
+        self.sharing = batches if call.batchable else COMPANY
         self.queue: deque[Waiting] = deque()
         self.flying: set[Flight] = set()
         self.pausing: list[Waiting] = []
         self.leaving = False
         self.share = self.sharing.least
+        self.peak = 0.0
 
     def ask(self, request: Any, wait_s: float, context: "Context") -> "asyncio.Future[Any]":
         """Send one call, alone or in company; the future brings its decoded reply.
@@ -149,7 +149,7 @@ class Lane:
         if len(self.flying) < self.sharing.in_flight:
             if len(self.queue) >= self.share:
                 self._leave()
-            elif not self.leaving:
+            elif not self.leaving and not self._gathers():
                 self._leave_soon()
         return future
 
@@ -171,6 +171,8 @@ class Lane:
         if due:
             # A callee that is silent takes nothing from the queue: it must not grow meanwhile.
             self.queue = deque(one for one in self.queue if not one.future.done())
+        if self.queue and time.perf_counter() - self.queue[0].began > PATIENCE_S:
+            self._leave(patient=False)
         return bool(self.queue or self.flying or self.pausing)
 
     def under_way(self) -> int:
@@ -185,22 +187,33 @@ class Lane:
         self.leaving = False
         self._leave()
 
-    def _leave(self) -> None:
-        while len(self.flying) < self.sharing.in_flight and self.queue:
+    def _leave(self, *, patient: bool = True) -> None:
+        in_flight = self.sharing.in_flight if patient else self.sharing.impatient
+        while len(self.flying) < in_flight and self.queue:
             queue = self.queue
             self.share = self._share()
+            if patient and self._gathers():
+                return
             taken = [queue.popleft() for _ in range(min(len(queue), self.share))]
             batch = [waiting for waiting in taken if not waiting.future.done()]
             if batch:
                 self._send(batch, self.subject)
 
+    def _gathers(self) -> bool:
+        """Say whether what waits is to become a share first: there are calls enough under way."""
+        return self.sharing.least < self.share > len(self.queue) and bool(self.flying)
+
     def _share(self) -> int:
-        """Return how many calls the next message takes: its part of all that wait or are away."""
+        """Return how many calls the next message takes: its part of all that wait or are away.
+
+        Or lately did: those that were just answered are about to ask again.
+        """
         in_flight, least, most = self.sharing
         if least == most:
             return most
         calls = len(self.queue) + sum([len(one.batch) for one in self.flying])
-        return min(max(-(-calls // in_flight), least), most)
+        self.peak = max(calls, self.peak * PEAK_KEPT)
+        return min(max(ceil(self.peak / in_flight), least), most)
 
     def _send(self, batch: list[Waiting], subject: str) -> None:
         try:

@@ -84,7 +84,7 @@ class Divided:
         self.field = call.partition_by
         self.key_of = msgspec.json.Decoder(dict[str, Any]).decode
         self.parts = [
-            Lane(caller, call, edge, partition_subject(call.subject, number))
+            Lane(caller, call, edge, partition_subject(call.subject, number), divided=True)
             for number in range(count)
         ]
 

@@ -14,6 +14,7 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from svc.mesh import coalesce
 from svc.mesh.clock import new_id
 from svc.mesh.contract import Call
 from svc.mesh.errors import DeclarationError, Invalid
@@ -145,6 +146,27 @@ async def test_calls_of_an_owner_that_is_gone_go_to_any_instance(divided: Divide
 
     assert [answer.text for answer in answers] == TEXTS
     assert divided.served() == [set(TEXTS), set()]
+
+
+async def test_a_partition_has_one_message_on_its_way(
+    divided: Divided, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coalesce, "PATIENCE_S", 60.0)
+    stats = divided.asking.connection.stats
+    context = divided.asking.context()
+    own = [text for text in TEXTS if partition_of(text, 2) == 0][:11]
+    other = next(text for text in TEXTS if partition_of(text, 2) == 1)
+    before = stats["out_msgs"]
+
+    held = asyncio.create_task(context.call(DIVIDED, Ask(text=own[0], sleep_s=0.5)))
+    await context.call(DIVIDED, Ask(text=other))
+    others = [asyncio.create_task(context.call(DIVIDED, Ask(text=text))) for text in own[1:]]
+    await context.call(DIVIDED, Ask(text=other))
+    while_held = stats["out_msgs"] - before
+    await asyncio.gather(held, *others)
+
+    assert while_held == 3, "the held one, and two of the other partition"
+    assert stats["out_msgs"] - before == 4
 
 
 async def test_an_instance_that_is_told_nothing_takes_all_partitions(pair: Pair) -> None:
