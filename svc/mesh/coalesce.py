@@ -10,7 +10,8 @@ and decoded by the message. How many share one depends on who answers them:
   size, so that the callee always has one at hand. The first leaves at once, so no call waits for
   company where there is none; under load the second leaves with half of the calls that were lately
   under way, or with the first one's answer: many small messages would cost more than they save. Of
-  calls that are divided each partition has one message on its way.
+  calls that are divided each partition has one message on its way. Should it be lost, the sweep of
+  deadlines lets another leave.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""How the concurrent calls of one subject share messages: how many, and how many messages."""
+"""How concurrent calls of one subject share messages: how many each, how many messages at once."""
 
 import sys
 from typing import NamedTuple
@@ -27,4 +27,4 @@ DIVIDED = Sharing(in_flight=1, least=512, most=512)
 COMPANY = Sharing(in_flight=sys.maxsize, least=32, most=32)
 """Of any other: none waits for another's answer."""
 PEAK_KEPT = 0.98
-"""Of the most calls that were under way so much is believed at the next message, if it is more."""
+"""Of the most calls that were under way so much is believed at the next look, if it is more."""

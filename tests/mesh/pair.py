@@ -76,6 +76,8 @@ def call(
 
 NUMBERS = itertools.count(1)
 """Numbers of events, none twice in a run."""
+PATIENT_MS = 15_000
+"""A deadline longer than a busy machine needs: for tests that are not about time."""
 ECHO = call("echo")
 NARROW = call("narrow", workers=1)
 NARROW_ALONE = call("narrow_alone", workers=1, alone=True)
@@ -139,14 +141,16 @@ def answering(memory: Memory) -> Service:
     service.answers(NARROW)(echo)
     service.answers(NARROW_ALONE)(echo)
     service.answers(SECRET)(echo)
-    service.answers(DIVIDED)(echo)
 
     async def many(request: Ask, context: Context) -> Answer:
         if request.text == "too much":
             raise TooMuch("one of many", text=request.text)
+        if request.text == "held":
+            await memory.hold.wait()
         return await echo(request, context)
 
     service.answers(MANY)(many)
+    service.answers(DIVIDED)(many)
 
     moody(service, memory, echo)
     service.answers(REFUSE)(refuse)

@@ -8,9 +8,7 @@ import pytest
 from svc.mesh import coalesce
 from svc.mesh.errors import Invalid, TimedOut, Unavailable
 from svc.mesh.wire import are_safe, safe
-from tests.mesh.pair import ECHO, MANY, Answer, Ask, Pair, TooMuch
-
-PATIENT_MS = 15_000
+from tests.mesh.pair import MANY, PATIENT_MS, Answer, Ask, Pair, TooMuch
 
 
 async def test_a_lone_call_travels_alone_and_at_once(pair: Pair) -> None:
@@ -31,26 +29,22 @@ async def test_a_thousand_concurrent_calls_are_answered_in_few_messages(pair: Pa
     assert pair.asking.connection.stats["out_msgs"] - sent_before < 20
 
 
-async def loaded(pair: Pair) -> int:
-    """Ask so much that messages are to be large; return how many messages were sent by then."""
-    context = pair.asking.context()
-    texts = [str(number) for number in range(300)]
-    await asyncio.gather(*(context.call(MANY, Ask(text=text)) for text in texts))
-    return pair.asking.connection.stats["out_msgs"]
-
-
 def begin(pair: Pair, *asked: Ask) -> "list[asyncio.Task[Answer]]":
     """Ask all, with much time, and wait for none."""
     context = pair.asking.context()
     return [asyncio.create_task(context.call(MANY, one, deadline_ms=PATIENT_MS)) for one in asked]
 
 
+async def loaded(pair: Pair) -> int:
+    """Ask so much that messages are to be large; return how many messages were sent by then."""
+    await asyncio.gather(*begin(pair, *(Ask(text=str(number)) for number in range(300))))
+    return pair.asking.connection.stats["out_msgs"]
+
+
 async def sent_now(pair: Pair) -> int:
-    """Return how many messages were sent when all of this turn have left, without this one."""
-    await pair.asking.context().call(ECHO, Ask(text="the turn is over"))
-    stats = pair.asking.connection.stats
-    stats["out_msgs"] -= 1
-    return stats["out_msgs"]
+    """Return how many messages were sent when all that is to leave in this turn has left."""
+    await pair.asking.connection.flush()
+    return pair.asking.connection.stats["out_msgs"]
 
 
 async def test_under_load_a_second_message_waits_until_it_is_worth_it(
@@ -59,12 +53,13 @@ async def test_under_load_a_second_message_waits_until_it_is_worth_it(
     monkeypatch.setattr(coalesce, "PATIENCE_S", 60.0)
     before = await loaded(pair)
 
-    [held] = begin(pair, Ask(text="held", sleep_s=0.5))
+    [held] = begin(pair, Ask(text="held"))
     first = await sent_now(pair) - before
     few = begin(pair, *(Ask(text=f"few {number}") for number in range(10)))
     with_few = await sent_now(pair) - before
     more = begin(pair, *(Ask(text=f"more {number}") for number in range(150)))
     with_more = await sent_now(pair) - before
+    pair.memory.hold.set()
     answers = await asyncio.gather(held, *few, *more)
 
     assert first == 1
@@ -76,13 +71,14 @@ async def test_under_load_a_second_message_waits_until_it_is_worth_it(
 async def test_what_waits_for_company_does_not_wait_for_a_message_that_is_lost(pair: Pair) -> None:
     await loaded(pair)
 
-    [lost] = begin(pair, Ask(text="as good as lost", sleep_s=2))
+    [lost] = begin(pair, Ask(text="held"))
     await sent_now(pair)
     few = begin(pair, *(Ask(text=f"few {number}") for number in range(10)))
     answers = await asyncio.gather(*few)
 
     assert len(answers) == 10
     assert not lost.done()
+    pair.memory.hold.set()
     await lost
 
 

@@ -21,6 +21,7 @@ from tests.mesh.pair import (
     ECHO,
     NARROW,
     NARROW_ALONE,
+    PATIENT_MS,
     Answer,
     Ask,
     Memory,
@@ -30,8 +31,6 @@ from tests.mesh.pair import (
     settings_of,
 )
 from tests.support.waiting import until
-
-PATIENT_MS = 15_000
 
 
 async def ask(pair: Pair, call: Call[Ask, Answer], *asked: Ask) -> list[Any]:

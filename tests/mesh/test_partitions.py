@@ -25,7 +25,17 @@ from svc.mesh.settings import Settings
 from svc.mesh.wire import encode
 from svc.platform import nats_server
 from svc.platform.ports import HOST, free_ports
-from tests.mesh.pair import DIVIDED, Answer, Ask, Memory, Pair, answering, asking, settings_of
+from tests.mesh.pair import (
+    DIVIDED,
+    PATIENT_MS,
+    Answer,
+    Ask,
+    Memory,
+    Pair,
+    answering,
+    asking,
+    settings_of,
+)
 from tests.support.waiting import until
 
 KEYS = [new_id() for _ in range(60)] + ["a", "Zoë", "0" * 64]
@@ -100,7 +110,7 @@ class Divided:
     async def ask(self, texts: list[str]) -> list[Answer]:
         """Ask all at once."""
         context = self.asking.context()
-        calls = [context.call(DIVIDED, Ask(text=text), deadline_ms=15_000) for text in texts]
+        calls = [context.call(DIVIDED, Ask(text=text), deadline_ms=PATIENT_MS) for text in texts]
         return list(await asyncio.gather(*calls))
 
 
@@ -153,17 +163,18 @@ async def test_a_partition_has_one_message_on_its_way(
 ) -> None:
     monkeypatch.setattr(coalesce, "PATIENCE_S", 60.0)
     stats = divided.asking.connection.stats
-    context = divided.asking.context()
-    own = [text for text in TEXTS if partition_of(text, 2) == 0][:11]
-    other = next(text for text in TEXTS if partition_of(text, 2) == 1)
+    owner = partition_of("held", 2)
+    own = [text for text in TEXTS if partition_of(text, 2) == owner][:10]
+    other = next(text for text in TEXTS if partition_of(text, 2) != owner)
     before = stats["out_msgs"]
 
-    held = asyncio.create_task(context.call(DIVIDED, Ask(text=own[0], sleep_s=0.5)))
-    await context.call(DIVIDED, Ask(text=other))
-    others = [asyncio.create_task(context.call(DIVIDED, Ask(text=text))) for text in own[1:]]
-    await context.call(DIVIDED, Ask(text=other))
+    held = asyncio.create_task(divided.ask(["held"]))
+    await divided.ask([other])
+    others = asyncio.create_task(divided.ask(own))
+    await divided.ask([other])
     while_held = stats["out_msgs"] - before
-    await asyncio.gather(held, *others)
+    divided.memories[owner].hold.set()
+    await asyncio.gather(held, others)
 
     assert while_held == 3, "the held one, and two of the other partition"
     assert stats["out_msgs"] - before == 4

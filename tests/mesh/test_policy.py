@@ -23,6 +23,7 @@ from tests.mesh.pair import (
     HAPPENED,
     MANY,
     NARROW,
+    PATIENT_MS,
     Ask,
     Memory,
     Pair,
@@ -33,8 +34,6 @@ from tests.mesh.pair import (
 from tests.support.waiting import until
 
 Command = Callable[..., Awaitable[None]]
-PATIENT_MS = 15_000
-"""Longer than a busy machine needs: these tests are not about time."""
 GROUP = 100
 """Calls at a time: fewer than the endpoint's queue takes."""
 
