@@ -14,18 +14,17 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from nats.aio.subscription import Subscription
-from nats.errors import Error as NatsError
 
 from svc.mesh import rebuild
 from svc.mesh.context import Context
 from svc.mesh.contract import Lane
 from svc.mesh.database import Tx
-from svc.mesh.delivery import ACKS, Arrival, Delivery
+from svc.mesh.delivery import Arrival, Delivery
 from svc.mesh.desk import Desk
 from svc.mesh.endings import Endings
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import Invalid
+from svc.mesh.pulling import Pulling
 from svc.mesh.together import QUARRELS, Batch, Shared, Spoilt
 from svc.mesh.waiting import Waiting
 from svc.mesh.wire import decoder
@@ -51,9 +50,6 @@ OUTSIDE_S = 0.001
 worked on side by side."""
 APART_S = 30.0
 """After two batches got in each other's way there is one at a time, for so long."""
-PULL_EXPIRES_S = 30
-PULL_BYTES = 2 * 1024 * 1024
-"""What one pull brings at most: a message may hold many events. More than the largest message."""
 AT_WORK_S = 3.0
 """How often the server is told of events still in hand; well below the consumers' ack_wait."""
 
@@ -73,7 +69,7 @@ class Consumer:
         self.durable = runtime.service.name
         self.hears = {hear.event.type: hear for hear in hears}
         lane = runtime.service.lane_of(hears[0].event)
-        self.slots = self.window = SLOTS[lane]
+        self.slots = SLOTS[lane]
         self.abreast = ABREAST[lane]
         self.apart_until = 0.0
         self.endings = Endings(runtime, stream)
@@ -86,19 +82,15 @@ class Consumer:
         self.took_s: dict[str, tuple[float, float]] = {}
         """What handlers take outside their transaction and in it, by type of event."""
         self.room = BATCH_MIN
-        self.asked = 0
-        self.asked_until = 0.0
-        self.wake = asyncio.Event()
-        self.inbox = f"_INBOX.{self.durable}.{runtime.instance}.pull.{stream}"
-        self.subscription: Subscription | None = None
-        self.puller: asyncio.Task[None] | None = None
+        self.pulling = Pulling(
+            runtime, stream, self.durable, self._delivered, held=self.held, window=self.slots
+        )
         self.reporter: asyncio.Task[None] | None = None
         self.desk: Desk | None = None
 
     async def start(self) -> None:
-        """Subscribe the delivery inbox and begin to pull."""
-        self.subscription = await self.runtime.connection.listen(self.inbox, self._delivered)
-        self.puller = asyncio.create_task(self._pull())
+        """Begin to pull."""
+        await self.pulling.start()
         self.reporter = asyncio.create_task(self._report())
         if not self.runtime.consumers:
             # One desk for all consumers of the service; it goes with the first.
@@ -109,12 +101,7 @@ class Consumer:
         """Stop pulling and finish what is being worked on, for at most `grace_s` seconds."""
         if self.desk is not None:
             await self.desk.drain()
-        if self.puller is not None:
-            self.puller.cancel()
-            await asyncio.gather(self.puller, return_exceptions=True)
-        if self.subscription is not None:
-            # What is on its way here is worked on: else it would come again only after ack_wait.
-            await self.subscription.drain()
+        await self.pulling.drain()
         end = time.monotonic() + grace_s
         while self.held and (left := end - time.monotonic()) > 0:
             if self.tasks:
@@ -131,35 +118,6 @@ class Consumer:
             self.reporter.cancel()
             await asyncio.gather(self.reporter, return_exceptions=True)
 
-    async def _pull(self) -> None:
-        """Keep as many events asked for as there is room for in hand."""
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self.durable}"
-        while True:
-            now = time.monotonic()
-            if self.asked_until <= now:
-                self.asked = 0
-            free = self.window - len(self.held) - self.asked
-            if free > 0 and (self.asked == 0 or free >= self.window // 2):
-                request = {
-                    "batch": free,
-                    "max_bytes": PULL_BYTES,
-                    "expires": int(PULL_EXPIRES_S * 1e9),
-                }
-                try:
-                    await self.runtime.connection.publish(
-                        subject, msgspec.json.encode(request), reply=self.inbox
-                    )
-                    self.asked += free
-                    self.asked_until = now + PULL_EXPIRES_S
-                except NatsError as failure:
-                    self.runtime.log.warning("pull failed", stream=self.stream, cause=str(failure))
-            self.wake.clear()
-            try:
-                async with asyncio.timeout(max(self.asked_until - time.monotonic(), 0.5)):
-                    await self.wake.wait()
-            except TimeoutError:
-                continue
-
     async def _report(self) -> None:
         """Tell the server of events long in hand, so that it gives them to nobody else."""
         while True:
@@ -170,31 +128,12 @@ class Consumer:
             for arrival, delivery in slow.items():
                 self.endings.tell(delivery, arrival.at_work)
 
-    def lost_connection(self) -> None:
-        """Forget what was asked for: the server forgot it too. Called after a reconnect."""
-        self.asked = 0
-        self.wake.set()
-
     def _delivered(self, message: "Message") -> None:
-        if not message.reply.startswith(ACKS):
-            self._told(message)
-            return
-        self.asked = max(self.asked - 1, 0)
         for delivery in Arrival(self.runtime.connection, message).deliveries(message.data):
             self.held[delivery] = None
             if self.waiting.add(delivery):
                 # What arrives in one turn of the event loop is worked on together.
                 self._begin_soon()
-
-    def _told(self, message: "Message") -> None:
-        """React to a status of the server: a pull that ended, or a consumer that is not there."""
-        status = (message.headers or {}).get("Status", "")
-        if status in {"404", "408", "409", "503"}:
-            self.asked = 0
-            if status == "503":
-                self.runtime.log.warning("no such consumer", stream=self.stream, name=self.durable)
-                self.asked, self.asked_until = self.slots, time.monotonic() + 0.5
-            self.wake.set()
 
     def _begin_soon(self, delay_s: float = 0.0) -> None:
         if self.begins is None:
@@ -244,7 +183,7 @@ class Consumer:
                 self.endings.forget(delivery)
             if not task.cancelled():
                 self.runtime.log.error("the work on events failed", exc_info=task.exception())
-        self.wake.set()
+        self.pulling.wake()
         if self.begins is not None:
             self.begins.cancel()
             self.begins = None
@@ -278,7 +217,7 @@ class Consumer:
 
     def _grow(self, took_s: float) -> None:
         """Let the next batches be larger after a quick one, and smaller after a slow one."""
-        self.window = self.slots * WINDOW
+        self.pulling.window = self.slots * WINDOW
         if took_s < BATCH_S:
             self.room = min(self.room * 2, BATCH_MAX)
         elif took_s > 2 * BATCH_S:
@@ -291,7 +230,7 @@ class Consumer:
             await self.endings.failed(delivery, failure)
         else:
             self.endings.done(delivery, outcome)
-        self.window = self.slots
+        self.pulling.window = self.slots
 
     async def bring(self, body: bytes, sequence: int) -> str:
         """Bring an event, delivered or replayed, to its effect.

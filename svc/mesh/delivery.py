@@ -5,10 +5,13 @@ once, when all of them have ended.
 """
 
 import time
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
+from nats.errors import Error as NatsError
 
 from svc.mesh.parcels import bodies
 from svc.mesh.wire import decoder
@@ -29,6 +32,11 @@ class Head(Struct):
     source: str = ""
 
 
+def _begin(tokens: list[str]) -> int:
+    """Return where a reply subject tells the attempt; then come both sequences and the time."""
+    return 4 if len(tokens) == WITHOUT_DOMAIN else 6
+
+
 class Arrival:
     """A message in hand, from its arrival until the server has been told what became of it."""
 
@@ -46,15 +54,22 @@ class Arrival:
     def __init__(self, connection: "Connection", message: "Message") -> None:
         """Read what the server says of it."""
         tokens = message.reply.split(".")
-        begin = 4 if len(tokens) == WITHOUT_DOMAIN else 6
+        begin = _begin(tokens)
         self.connection = connection
         self.subject = message.subject
         self.reply = message.reply
         self.attempts = int(tokens[begin])
         self.sequence = int(tokens[begin + 1])
         self.since = time.monotonic()
-        self.open = 0
+        self.open = 1
         self.again_s: float | None = None
+
+    @property
+    def stored_at(self) -> datetime:
+        """Return when the stream stored it."""
+        tokens = self.reply.split(".")
+        nanoseconds = int(tokens[_begin(tokens) + 3])
+        return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
 
     def deliveries(self, data: bytes) -> "list[Delivery]":
         """Return its events, in order."""
@@ -82,6 +97,11 @@ class Arrival:
             self.connection.send(self.reply, b'-NAK {"delay": %d}' % int(self.again_s * 1e9))
         else:
             self.connection.send(self.reply, b"+TERM" if parked else b"+ACK")
+
+    def give_back(self, delay_s: float) -> None:
+        """Have it come again after a delay; without a connection after the consumer's ack_wait."""
+        with suppress(NatsError):
+            self.ended(again_s=delay_s)
 
 
 class Delivery:

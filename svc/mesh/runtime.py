@@ -26,6 +26,7 @@ from svc.mesh.outbox import Relay
 from svc.mesh.parcels import ID_HEADER, Parcel
 from svc.mesh.policy import Policies
 from svc.mesh.policy_releases import SHADOW, STABLE, release_of
+from svc.mesh.pulling import Pulling
 from svc.mesh.service import Service
 from svc.mesh.settings import Settings
 from svc.mesh.wire import INBOX_ROOT, decoder, error_reply
@@ -58,6 +59,7 @@ class Runtime:
         self.turn = Turn()
         self.endpoints: list[Endpoint] = []
         self.consumers: list[Consumer] = []
+        self.pulls: list[Pulling] = []
         self.ready = False
         self.started_s = 0.0
         self.metadata: dict[str, str] = {}
@@ -142,8 +144,8 @@ class Runtime:
             self.caller.reconnected()
             if not self.shadow:
                 self.policies.watch(self.jetstream)
-            for consumer in self.consumers:
-                consumer.lost_connection()
+            for pulling in self.pulls:
+                pulling.lost_connection()
 
         async def disconnected() -> None:
             gauge.set(0)

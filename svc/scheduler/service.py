@@ -7,13 +7,14 @@ import asyncio
 import uuid
 
 import msgspec
-from nats.aio.msg import Msg
-from nats.errors import Error as NatsError, TimeoutError as NatsTimeoutError
+from nats.errors import Error as NatsError
 
 from svc.identity import contract as identity
 from svc.mesh.context import Context
+from svc.mesh.delivery import Arrival
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import Invalid, Unavailable
+from svc.mesh.pulling import Source
 from svc.mesh.service import Extras, Hear, Service
 from svc.scheduler.contract import (
     JOB_CANCELLED,
@@ -39,7 +40,6 @@ from svc.scheduler.schedules import (
 )
 
 BATCH = 50
-PULL_S = 20.0
 RETRY_S = 1.0
 DUE_IDS = uuid.UUID("0d1c8a52-6f3e-5b7a-9c40-7a1f5d2e9b63")
 """Names the ids of due events: the same firing always becomes the same event."""
@@ -124,40 +124,35 @@ def _sequence(cursor: str | None) -> int:
 
 
 async def _tell(context: Context) -> None:
-    """Fetch what the broker fired and publish it, until cancelled.
-
-    The waiting is the broker's: a fetch ends when something comes due.
-    """
-    consumer = CONSUMER["config"]["durable_name"]
-    subscription = None
-    while True:
-        try:
-            if subscription is None:
-                subscription = await context.runtime.jetstream.pull_subscribe_bind(
-                    consumer, stream=NAME
-                )
-            for message in await subscription.fetch(BATCH, timeout=PULL_S):
-                await _tell_one(message, context)
-        except NatsTimeoutError:
-            continue
-        except (NatsError, Unavailable, TimeoutError) as failure:
-            context.log.warning("could not tell what came due", cause=str(failure))
-            await asyncio.sleep(RETRY_S)
-        except Exception:
-            # Whatever it was: when this loop ends, no job of anybody comes due any more.
-            context.log.exception("could not tell what came due")
-            await asyncio.sleep(RETRY_S)
+    """Publish what the broker fired as it comes due, until cancelled."""
+    durable = CONSUMER["config"]["durable_name"]
+    async with Source(context.runtime, NAME, durable, BATCH) as source:
+        while True:
+            for arrival, body in await source.take():
+                await _tell_one(arrival, body, context)
 
 
-async def _tell_one(message: Msg, context: Context) -> None:
+async def _tell_one(arrival: Arrival, body: bytes, context: Context) -> None:
+    """Tell one firing; whatever fails is its failure, and the others come due all the same."""
     try:
-        job = msgspec.json.decode(message.data, type=JobBody)
+        await _publish(arrival, body, context)
+    except (NatsError, Unavailable) as failure:
+        context.log.warning("could not tell what came due", cause=str(failure))
+        arrival.give_back(RETRY_S)
+    except Exception:
+        context.log.exception("could not tell what came due")
+        arrival.give_back(RETRY_S)
+
+
+async def _publish(arrival: Arrival, body: bytes, context: Context) -> None:
+    try:
+        job = msgspec.json.decode(body, type=JobBody)
     except msgspec.DecodeError as failure:
-        context.log.error("not a job", subject=message.subject, cause=str(failure))  # noqa: TRY400 -- no traceback helps
-        await message.term()
+        context.log.error("not a job", subject=arrival.subject, cause=str(failure))  # noqa: TRY400 -- no traceback helps
+        arrival.ended(parked=True)
         return
-    due_at = message.metadata.timestamp
-    firing = f"{NAME}:{message.metadata.sequence.stream}:{due_at.isoformat()}"
+    due_at = arrival.stored_at
+    firing = f"{NAME}:{arrival.sequence}:{due_at.isoformat()}"
     await context.spawn().publish(
         JOB_DUE,
         JobDue(
@@ -170,4 +165,4 @@ async def _tell_one(message: Msg, context: Context) -> None:
         subject=f"{job.service}.{job.name}",
         event_id=str(uuid.uuid5(DUE_IDS, firing)),
     )
-    await message.ack()
+    arrival.ended()

@@ -9,12 +9,13 @@ reads the exchange without one.
 import asyncio
 from typing import Any
 
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from svc.mesh import letters
 from svc.mesh.context import Context
+from svc.mesh.delivery import Arrival
 from svc.mesh.errors import Refused, Unavailable
+from svc.mesh.pulling import Source
 from svc.sportsbook import feed
 
 NAME, DURABLE = "UOF", "sportsbook"
@@ -22,8 +23,8 @@ ROOT = "uof"
 SECOND_NS = 1_000_000_000
 BATCH = 32
 """Messages that are worked on at once; those about one event wait for each other."""
-PULL_S = 30.0
 RETRY_S = 1.0
+"""After so long a message comes again that could not be stored, or parked."""
 
 STREAM: dict[str, Any] = {
     "name": NAME,
@@ -62,49 +63,42 @@ PUBLISHES = (
 
 async def read(context: Context) -> None:
     """Take in what the stream holds, until cancelled."""
-    subscription = None
-    while True:
-        try:
-            if subscription is None:
-                subscription = await context.runtime.jetstream.pull_subscribe_bind(
-                    DURABLE, stream=NAME
-                )
-            messages = await subscription.fetch(BATCH, timeout=PULL_S)
-            await asyncio.gather(*(_take_in(message, context.spawn()) for message in messages))
-        except TimeoutError:  # nothing came; at times the client's own error, at times asyncio's
-            continue
-        except (NatsError, Unavailable) as failure:
-            context.log.warning("the feed's stream cannot be read", cause=str(failure))
-            await asyncio.sleep(RETRY_S)
-        except Exception:
-            # Whatever it was: when this loop ends, nothing of this transport is heard any more.
-            context.log.exception("the feed's stream cannot be read")
-            await asyncio.sleep(RETRY_S)
+    async with Source(context.runtime, NAME, DURABLE, BATCH) as source:
+        while True:
+            taken = await source.take()
+            await asyncio.gather(*(_take_in(*each, context.spawn()) for each in taken))
 
 
-async def _take_in(message: Msg, context: Context) -> None:
-    """Take in one message; acknowledged once it is stored, since from then on it is not lost."""
+async def _take_in(arrival: Arrival, body: bytes, context: Context) -> None:
+    """Take in or park one message; acknowledged once it is stored, since then it is not lost."""
     try:
-        await feed.take_in(message.data, context)
-    except Refused as refusal:
-        await _park(message, refusal, context)
-    except Unavailable as failure:
-        context.log.warning("a message of the feed waits", cause=failure.detail)
-        await message.nak(delay=RETRY_S)
-    else:
-        await message.ack()
+        try:
+            await feed.take_in(body, context)
+        except Unavailable:
+            raise
+        except Exception as failure:
+            # A fault of ours, too, is its failure alone: the others are to be heard all the same.
+            if not isinstance(failure, Refused):
+                context.log.exception("a message of the feed failed")
+            await _park(arrival, body, failure, context)
+        else:
+            arrival.ended()
+    except (NatsError, Unavailable) as failure:
+        context.log.warning("a message of the feed waits", cause=str(failure))
+        arrival.give_back(RETRY_S)
 
 
-async def _park(message: Msg, refusal: Refused, context: Context) -> None:
+async def _park(arrival: Arrival, body: bytes, failure: Exception, context: Context) -> None:
+    """Make a dead letter of a message; raises Unavailable or NatsError."""
     await letters.park(
         context.runtime,
         DURABLE,
         NAME,
-        message.metadata.sequence.stream,
-        message.data,
-        subject=message.subject,
-        attempts=1,
-        failure=refusal,
+        arrival.sequence,
+        body,
+        subject=arrival.subject,
+        attempts=arrival.attempts,
+        failure=failure,
     )
-    await message.term()
-    context.log.warning("message refused", subject=message.subject, cause=refusal.detail)
+    arrival.ended(parked=True)
+    context.log.warning("message refused", subject=arrival.subject, cause=str(failure))

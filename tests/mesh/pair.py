@@ -16,7 +16,7 @@ from svc.mesh.database import Tx
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import Conflict, Refused, Unavailable
 from svc.mesh.runtime import Runtime
-from svc.mesh.service import CallHandler, Hear, Service
+from svc.mesh.service import CallHandler, Extras, Hear, Service
 from svc.mesh.settings import Settings
 from svc.platform.installation import Installation
 
@@ -92,6 +92,22 @@ FLAKY_ONCE = call("flaky_once")
 READ = call("read", idempotent=True, hedge=Hedge(after_ms=50))
 HAPPENED = Event("HappenedEvent", "wallet", Happened, "Something happened.")
 NEVER_DECLARED = Event("NeverDeclaredEvent", "wallet", Happened, "Nobody declares this.")
+SIDE = Extras(
+    streams=(
+        {"name": "SIDE", "subjects": ["side.>"], "storage": "file", "retention": "limits",
+         "discard": "old", "num_replicas": 1},
+    ),
+    consumers=(
+        {"stream_name": "SIDE",
+         "config": {"durable_name": "casino", "name": "casino", "ack_policy": "explicit",
+                    "ack_wait": 600_000_000_000, "max_deliver": -1}},
+    ),
+    publishes=(
+        "side.>", "$JS.API.CONSUMER.MSG.NEXT.SIDE.casino", "$JS.ACK.SIDE.casino.>",
+        "$JS.API.CONSUMER.INFO.SIDE.casino",
+    ),
+)  # fmt: skip
+"""Messages that are no events, which the asking service reads; nothing comes again by itself."""
 ANSWERING = Contract(
     name="wallet", version="1.0.0", purpose="Answers.",
     answers=(
@@ -199,6 +215,7 @@ def asking(memory: Memory) -> Service:
             READ,
         ),
         database=True,
+        extras=SIDE,
     )
 
     @service.hears(HAPPENED)

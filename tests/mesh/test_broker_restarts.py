@@ -3,10 +3,13 @@
 import asyncio
 import time
 
+from nats.errors import Error as NatsError
+
 from svc.mesh.errors import Unavailable
+from svc.mesh.pulling import Source
 from svc.platform.servers import Servers
 from tests.mesh.pair import ECHO, HAPPENED, NUMBERS, Ask, Happened, Pair
-from tests.support.waiting import until
+from tests.support.waiting import WITHIN_S, until
 
 DEADLINE_S = 1.0
 LATE_S_MAX = 1.0
@@ -73,3 +76,23 @@ async def _grown(items: list[str] | list[int], *, by: int) -> None:
         return len(items) >= before + by
 
     await until(enough, f"{by} more")
+
+
+async def test_messages_that_are_no_events_are_asked_for_again(pair: Pair) -> None:
+    servers = Servers(pair.installation, pair.installation.run_dir / "jetstream" / "nats.conf")
+    async with Source(pair.asking, "SIDE", "casino", 2) as source:
+        assert await asyncio.to_thread(servers.stop, ["nats"]) == ["nats"]
+        assert await asyncio.to_thread(servers.start) == ["nats"]
+
+        async def told() -> bool:
+            try:
+                await pair.asking.jetstream.publish("side.told", b"after the restart")
+            except NatsError:
+                return False
+            return True
+
+        await until(told, "the stream takes messages again")
+        async with asyncio.timeout(WITHIN_S):
+            [(arrival, body)] = await source.take()
+        arrival.ended()
+    assert body == b"after the restart"

@@ -1,0 +1,171 @@
+"""Messages of a durable consumer, as many asked for as there is room for, none of them kept back.
+
+nats-py's `fetch` goes on waiting with a message in its hands: one that comes as a request expires
+can be kept back until the next one has expired, too, and after a reconnect nothing comes before
+that. Here whatever comes is handed on at once, and after a reconnect it is asked for again.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sized
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from svc.mesh.delivery import ACKS, Arrival
+
+if TYPE_CHECKING:
+    from svc.mesh.connection import Message
+    from svc.mesh.runtime import Runtime
+
+EXPIRES_S = 30
+BYTES = 2 * 1024 * 1024
+"""What one request brings at most, more than the largest message: one may hold many events."""
+ABSENT_S = 0.5
+"""So long after the server said that there is no such consumer it is asked again."""
+ENDED = {"404", "408", "409", "503"}
+"""The server's words for a request that brings no more."""
+
+
+class Pulling:
+    """Keeps `window` messages asked for or in hand; hands on each to `deliver` as it comes.
+
+    `held` is what is in hand: whoever takes messages out of it, or changes the window, wakes it.
+    """
+
+    def __init__(
+        self,
+        runtime: "Runtime",
+        stream: str,
+        durable: str,
+        deliver: "Callable[[Message], None]",
+        *,
+        held: Sized,
+        window: int,
+    ) -> None:
+        """Prepare; `start` begins to ask."""
+        self.runtime = runtime
+        self.stream, self.durable = stream, durable
+        self.deliver = deliver
+        self.held, self.window = held, window
+        self.inbox = f"_INBOX.{runtime.service.name}.{runtime.instance}.pull.{stream}"
+        self.asked = 0
+        self.asked_until = 0.0
+        self.woken = asyncio.Event()
+        self.subscription: Subscription | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Subscribe the inbox and begin to ask."""
+        self.subscription = await self.runtime.connection.listen(self.inbox, self._take)
+        self.task = asyncio.create_task(self._ask())
+        self.runtime.pulls.append(self)
+
+    async def drain(self) -> None:
+        """Ask no more, and hand on what is on its way: else it would come again after ack_wait."""
+        if self in self.runtime.pulls:
+            self.runtime.pulls.remove(self)
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+        if self.subscription is not None:
+            await self.subscription.drain()
+
+    def wake(self) -> None:
+        """Look again how much there is room for."""
+        self.woken.set()
+
+    def lost_connection(self) -> None:
+        """Forget what was asked for: the server forgot it too. Called after a reconnect."""
+        self.asked = 0
+        self.wake()
+
+    async def _ask(self) -> None:
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self.durable}"
+        while True:
+            now = time.monotonic()
+            if self.asked_until <= now:
+                self.asked = 0
+            free = self.window - len(self.held) - self.asked
+            if free > 0 and (self.asked == 0 or free >= self.window // 2):
+                request = {"batch": free, "max_bytes": BYTES, "expires": int(EXPIRES_S * 1e9)}
+                try:
+                    await self.runtime.connection.publish(
+                        subject, msgspec.json.encode(request), reply=self.inbox
+                    )
+                    self.asked += free
+                    self.asked_until = now + EXPIRES_S
+                except NatsError as failure:
+                    self.runtime.log.warning("pull failed", stream=self.stream, cause=str(failure))
+            self.woken.clear()
+            try:
+                async with asyncio.timeout(max(self.asked_until - time.monotonic(), ABSENT_S)):
+                    await self.woken.wait()
+            except TimeoutError:
+                continue
+
+    def _take(self, message: "Message") -> None:
+        if message.reply.startswith(ACKS):
+            self.asked = max(self.asked - 1, 0)
+            self.deliver(message)
+            return
+        status = (message.headers or {}).get("Status", "")
+        if status in ENDED:
+            self.asked = 0
+            if status == "503":
+                self.runtime.log.warning("no such consumer", stream=self.stream, name=self.durable)
+                self.asked, self.asked_until = self.window, time.monotonic() + ABSENT_S
+            self.wake()
+
+
+class Source:
+    """What a service reads that is no event of the mesh: so many messages in hand at most.
+
+    `async with` begins and ends it; what did not end by then is given back at once.
+    """
+
+    def __init__(self, runtime: "Runtime", stream: str, durable: str, at_once: int) -> None:
+        """Prepare to have at most `at_once` messages in hand."""
+        self.connection = runtime.connection
+        self.held: list[tuple[Arrival, bytes]] = []
+        self.taken = 0
+        self.came = asyncio.Event()
+        self.pulling = Pulling(runtime, stream, durable, self._keep, held=self.held, window=at_once)
+
+    async def __aenter__(self) -> Self:
+        """Begin to ask for messages."""
+        await self.pulling.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ask no more and give back what is in hand."""
+        await self.pulling.drain()
+        for arrival, _ in self.held:
+            if arrival.open:
+                arrival.give_back(0.0)
+
+    async def take(self) -> list[tuple[Arrival, bytes]]:
+        """Return what has come since the last time, in order; wait for the first.
+
+        Of each arrival is to be said that it `ended`; those of the last time are in hand no longer.
+        """
+        del self.held[: self.taken]
+        self.taken = 0
+        self.pulling.wake()
+        while not self.held:
+            self.came.clear()
+            await self.came.wait()
+        self.taken = len(self.held)
+        return self.held.copy()
+
+    def _keep(self, message: "Message") -> None:
+        self.held.append((Arrival(self.connection, message), message.data))
+        self.came.set()
