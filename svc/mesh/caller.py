@@ -66,7 +66,7 @@ class Caller:
         self.edges: dict[str, Edge] = {}
         self.breakers: dict[str, Breaker] = {}
         self.pending: dict[str, Pending] = {}
-        self.counter = 0
+        self.counter = 0  # of messages sent, which also names each
         self.sweeper: asyncio.TimerHandle | None = None
         self.rules: Callable[[Call[Any, Any]], EdgePolicy | None] = no_policy
         self.partitions: Callable[[str], int] = undivided

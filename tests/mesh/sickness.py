@@ -64,9 +64,9 @@ async def given_a_rest(runtime: Runtime, call: Call[Ask, Answer], sleep_s: float
     """See that the breaker is open: of a hundred calls one at most is sent."""
     assert runtime.caller.breakers["wallet"].state == OPEN
     assert state() == OPEN
-    sent = runtime.connection.stats["out_msgs"]
+    sent = runtime.caller.counter
     found = await outcomes(runtime, call, sleep_s=sleep_s)
     assert found[Resting.__name__] >= AT_ONCE - 1
-    assert runtime.connection.stats["out_msgs"] - sent <= 2
+    assert runtime.caller.counter - sent <= 2
     with pytest.raises(Unavailable, match="wallet"):
         await runtime.context().call(call, Ask(text="x", sleep_s=sleep_s), deadline_ms=200)

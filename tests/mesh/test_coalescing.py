@@ -19,14 +19,14 @@ async def test_a_lone_call_travels_alone_and_at_once(pair: Pair) -> None:
 
 async def test_a_thousand_concurrent_calls_are_answered_in_few_messages(pair: Pair) -> None:
     context = pair.asking.context()
-    sent_before = pair.asking.connection.stats["out_msgs"]
+    sent_before = pair.asking.caller.counter
 
     answers = await asyncio.gather(
         *(context.call(MANY, Ask(text=str(n)), deadline_ms=20_000) for n in range(1_000))
     )
 
     assert [answer.text for answer in answers] == [str(n) for n in range(1_000)]
-    assert pair.asking.connection.stats["out_msgs"] - sent_before < 20
+    assert pair.asking.caller.counter - sent_before < 20
 
 
 def begin(pair: Pair, *asked: Ask) -> "list[asyncio.Task[Answer]]":
@@ -38,13 +38,13 @@ def begin(pair: Pair, *asked: Ask) -> "list[asyncio.Task[Answer]]":
 async def loaded(pair: Pair) -> int:
     """Ask so much that messages are to be large; return how many messages were sent by then."""
     await asyncio.gather(*begin(pair, *(Ask(text=str(number)) for number in range(300))))
-    return pair.asking.connection.stats["out_msgs"]
+    return pair.asking.caller.counter
 
 
 async def sent_now(pair: Pair) -> int:
     """Return how many messages were sent when all that is to leave in this turn has left."""
     await pair.asking.connection.flush()
-    return pair.asking.connection.stats["out_msgs"]
+    return pair.asking.caller.counter
 
 
 async def test_under_load_a_second_message_waits_until_it_is_worth_it(

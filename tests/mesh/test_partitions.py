@@ -162,22 +162,22 @@ async def test_a_partition_has_one_message_on_its_way(
     divided: Divided, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(coalesce, "PATIENCE_S", 60.0)
-    stats = divided.asking.connection.stats
+    caller = divided.asking.caller
     owner = partition_of("held", 2)
     own = [text for text in TEXTS if partition_of(text, 2) == owner][:10]
     other = next(text for text in TEXTS if partition_of(text, 2) != owner)
-    before = stats["out_msgs"]
+    before = caller.counter
 
     held = asyncio.create_task(divided.ask(["held"]))
     await divided.ask([other])
     others = asyncio.create_task(divided.ask(own))
     await divided.ask([other])
-    while_held = stats["out_msgs"] - before
+    while_held = caller.counter - before
     divided.memories[owner].hold.set()
     await asyncio.gather(held, others)
 
     assert while_held == 3, "the held one, and two of the other partition"
-    assert stats["out_msgs"] - before == 4
+    assert caller.counter - before == 4
 
 
 async def test_an_instance_that_is_told_nothing_takes_all_partitions(pair: Pair) -> None:

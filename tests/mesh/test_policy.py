@@ -127,11 +127,11 @@ async def test_a_call_with_a_canary_is_a_message_of_its_own(
     """The broker draws for each message: calls that share one would all go the same way."""
     await command("set", "canary", "wallet.echo", "--release", "blue", "--percent", "50")
     await applied(pair)
-    sent = pair.asking.connection.stats["out_msgs"]
+    sent = pair.asking.caller.counter
 
     await ask_often(pair, GROUP)
 
-    assert pair.asking.connection.stats["out_msgs"] - sent == GROUP
+    assert pair.asking.caller.counter - sent == GROUP
     assert len(pair.memory.served) + len(blue.memory.served) == GROUP
 
 
