@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
 
 EXPIRES_S = 30
+GRACE_S = 5
+"""So long after that nothing is believed to be asked for, should the server not have said so."""
 BYTES = 2 * 1024 * 1024
-"""What one request brings at most, more than the largest message: one may hold many events."""
+"""What one request brings, or one message if that is larger: a message may hold many events."""
+AROUND_BYTES = 65_536
+"""What a message has besides its payload, generously: its subject, its reply, its headers."""
 ABSENT_S = 0.5
 """So long after the server said that there is no such consumer it is asked again."""
 ENDED = {"404", "408", "409", "503"}
@@ -54,13 +58,15 @@ class Pulling:
         self.inbox = f"_INBOX.{runtime.service.name}.{runtime.instance}.pull.{stream}"
         self.asked = 0
         self.asked_until = 0.0
+        self.era = 0
+        """Requests of an earlier one are forgotten; that they ended says nothing of the others."""
         self.woken = asyncio.Event()
         self.subscription: Subscription | None = None
         self.task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Subscribe the inbox and begin to ask."""
-        self.subscription = await self.runtime.connection.listen(self.inbox, self._take)
+        self.subscription = await self.runtime.connection.listen(self.inbox + ".*", self._take)
         self.task = asyncio.create_task(self._ask())
         self.runtime.pulls.append(self)
 
@@ -80,26 +86,20 @@ class Pulling:
 
     def lost_connection(self) -> None:
         """Forget what was asked for: the server forgot it too. Called after a reconnect."""
-        self.asked = 0
+        self._forget()
         self.wake()
 
+    def _forget(self) -> None:
+        self.asked = 0
+        self.era += 1
+
     async def _ask(self) -> None:
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self.durable}"
         while True:
-            now = time.monotonic()
-            if self.asked_until <= now:
-                self.asked = 0
+            if self.asked and self.asked_until <= time.monotonic():
+                self._forget()
             free = self.window - len(self.held) - self.asked
             if free > 0 and (self.asked == 0 or free >= self.window // 2):
-                request = {"batch": free, "max_bytes": BYTES, "expires": int(EXPIRES_S * 1e9)}
-                try:
-                    await self.runtime.connection.publish(
-                        subject, msgspec.json.encode(request), reply=self.inbox
-                    )
-                    self.asked += free
-                    self.asked_until = now + EXPIRES_S
-                except NatsError as failure:
-                    self.runtime.log.warning("pull failed", stream=self.stream, cause=str(failure))
+                await self._ask_for(free)
             self.woken.clear()
             try:
                 async with asyncio.timeout(max(self.asked_until - time.monotonic(), ABSENT_S)):
@@ -107,18 +107,47 @@ class Pulling:
             except TimeoutError:
                 continue
 
+    async def _ask_for(self, count: int) -> None:
+        """Send a request; without a connection it would only leave beside those made after it."""
+        connection = self.runtime.connection
+        if not connection.is_connected:
+            return
+        request = {
+            "batch": count,
+            "max_bytes": max(BYTES, connection.max_payload + AROUND_BYTES),
+            "expires": int(EXPIRES_S * 1e9),
+        }
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self.durable}"
+        body = msgspec.json.encode(request)
+        try:
+            await connection.publish(subject, body, reply=f"{self.inbox}.{self.era}")
+        except NatsError as failure:
+            self.runtime.log.warning("pull failed", stream=self.stream, cause=str(failure))
+            return
+        self.asked += count
+        self.asked_until = time.monotonic() + EXPIRES_S + GRACE_S
+
     def _take(self, message: "Message") -> None:
         if message.reply.startswith(ACKS):
             self.asked = max(self.asked - 1, 0)
             self.deliver(message)
             return
-        status = (message.headers or {}).get("Status", "")
-        if status in ENDED:
-            self.asked = 0
-            if status == "503":
-                self.runtime.log.warning("no such consumer", stream=self.stream, name=self.durable)
-                self.asked, self.asked_until = self.window, time.monotonic() + ABSENT_S
+        told = message.headers or {}
+        if told.get("Status") in ENDED and message.subject == f"{self.inbox}.{self.era}":
+            self._ended(told)
             self.wake()
+
+    def _ended(self, told: dict[str, str]) -> None:
+        """Count out what a request that ended still stood for."""
+        left = told.get("Nats-Pending-Messages", "")
+        if left.isdigit():
+            self.asked = max(self.asked - int(left), 0)
+            return
+        # It was refused as a whole, and would be again now.
+        why = told.get("Description") or "no such consumer"
+        self.runtime.log.warning(why, stream=self.stream, name=self.durable)
+        self._forget()
+        self.asked, self.asked_until = self.window, time.monotonic() + ABSENT_S
 
 
 class Source:

@@ -1,13 +1,13 @@
 """Messages that are no events: handed on as they come, so many in hand, given back at the end."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 
 import pytest
 
 from svc.mesh import pulling
 from svc.mesh.delivery import Arrival
 from svc.mesh.pulling import Source
+from svc.platform import streams
 from tests.mesh.pair import Pair
 from tests.support.waiting import WITHIN_S, until
 
@@ -15,13 +15,12 @@ AT_ONCE = 2
 
 
 @pytest.fixture
-async def side(pair: Pair) -> AsyncGenerator[Pair]:
-    """The two services; what a test leaves unread is read behind it."""
-    yield pair
-    async with source(pair) as rest:
-        while (await pair.asking.jetstream.consumer_info("SIDE", "casino")).num_pending:
-            for arrival, _ in await take(rest):
-                arrival.ended()
+async def side(pair: Pair) -> Pair:
+    """The two services; nothing is left of what other tests told."""
+    operator = await streams.connect(pair.installation, "operator")
+    await operator.jetstream().purge_stream("SIDE")
+    await operator.close()
+    return pair
 
 
 def source(pair: Pair) -> Source:
@@ -78,6 +77,74 @@ async def test_no_more_are_in_hand_than_was_said_and_each_comes_once(side: Pair)
                 arrival.ended()
                 found.append(body)
     assert found == texts
+
+
+async def test_a_request_that_ends_beside_others_is_not_taken_for_all_of_them(
+    side: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else more would be asked for with each, until one instance has all there is in hand."""
+    monkeypatch.setattr(pulling, "EXPIRES_S", 0.5)
+    ended = asyncio.Event()
+    async with Source(side.asking, "SIDE", "casino", 4) as reading:
+        wake = reading.pulling.wake
+
+        def note() -> None:
+            ended.set()
+            wake()
+
+        async def asked() -> bool:
+            return reading.pulling.asked == 4
+
+        await until(asked, "the first request")
+        monkeypatch.setattr(pulling, "EXPIRES_S", 60)
+        await tell(side, "one", "two")
+        done = 0
+        while done < 2:
+            for arrival, _ in await take(reading):
+                arrival.ended()
+                done += 1
+        more = asyncio.create_task(take(reading))  # makes room: another request, for two
+        await asyncio.sleep(0)
+        monkeypatch.setattr(reading.pulling, "wake", note)
+        async with asyncio.timeout(WITHIN_S):
+            await ended.wait()
+
+        await tell(side, *map(str, range(10)))
+        await more
+
+        async def full() -> bool:
+            return len(reading.held) >= 4
+
+        await until(full, "as much in hand as may be")
+        info = await side.asking.jetstream.consumer_info("SIDE", "casino")
+        assert (info.num_ack_pending, info.num_pending) == (4, 6)
+
+
+async def test_a_message_larger_than_a_request_brings_comes_with_those_behind_it(
+    side: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "BYTES", 1_000)
+    async with source(side) as reading:
+        await tell(side, "x" * 3_000_000, "after it")
+        await both(reading)
+        sizes = [len(body) for _, body in await take(reading)]
+        for arrival, _ in reading.held:
+            arrival.ended()
+    assert sizes == [3_000_000, len("after it")]
+
+
+async def test_without_a_consumer_it_is_asked_for_again_until_there_is_one(
+    side: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "ABSENT_S", 0.05)
+    absent = {"Status": "409", "Description": "Consumer Deleted"}
+    async with source(side) as reading:
+        pull = reading.pulling
+        await side.asking.connection.publish(f"{pull.inbox}.{pull.era}", headers=absent)
+        await tell(side, "there again")
+        [(arrival, body)] = await take(reading)
+        arrival.ended()
+    assert body == b"there again"
 
 
 async def test_what_has_not_ended_is_given_back_at_once(side: Pair) -> None:
