@@ -253,17 +253,21 @@ def lasting(text: str) -> timedelta:
 
 
 async def entries(client: Client) -> dict[str, bytes]:
-    """Everything in the bucket, by key."""
-    bucket = await client.jetstream().key_value(BUCKET)
-    watcher = await bucket.watch(">", ignore_deletes=True)
+    """Everything in the bucket, by key.
+
+    Asked for key by key: a watch of nats-py can say that this was all before the first came, when
+    the server's word of what is left overtakes what it has sent.
+    """
+    jetstream = client.jetstream()
+    root = f"$KV.{BUCKET}."
+    state = (await jetstream.stream_info(f"KV_{BUCKET}", subjects_filter=f"{root}>")).state
+    bucket = await jetstream.key_value(BUCKET)
     found: dict[str, bytes] = {}
-    try:
-        async for entry in watcher:
-            if entry is None:  # that was all there is
-                break
-            found[entry.key] = entry.value or b""
-    finally:
-        await watcher.stop()
+    for key in (subject.removeprefix(root) for subject in state.subjects or {}):
+        try:
+            found[key] = (await bucket.get(key)).value or b""
+        except nats.js.errors.NotFoundError:
+            continue  # what stands there says that it was deleted
     return found
 
 
