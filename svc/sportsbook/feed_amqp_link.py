@@ -8,7 +8,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from aio_pika import connect
+from aio_pika import Connection
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
@@ -80,8 +80,15 @@ class Link:
             url = url.update_query(heartbeat=HEARTBEAT_S)
         if not url.password:
             url = url.with_password(NO_PASSWORD)
-        async with asyncio.timeout(CONNECT_S):
-            return await connect(url)
+        connection = Connection(url)
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await connection.connect()
+        except BaseException:
+            # Left open it would close itself whenever it is collected, if a loop runs by then.
+            await connection.close()
+            raise
+        return connection
 
     async def _subscribed_until_its_end(self, connection: AbstractConnection) -> str:
         async with asyncio.timeout(CONNECT_S):

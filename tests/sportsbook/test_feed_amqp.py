@@ -1,6 +1,7 @@
 """The feed over AMQP: read from the simulator's exchange, over real sockets."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -11,15 +12,16 @@ from typing import cast
 import pytest
 from nats.js.errors import NotFoundError
 
+from svc.mesh.errors import Unavailable
 from svc.outside.amqp import Exchange
 from svc.sportsbook import feed_recovery
-from svc.sportsbook.feed_amqp import Intake
+from svc.sportsbook.feed_amqp import Intake, Standing
 from tests.sportsbook.exchange import VHOST, Reading, price, reading
 from tests.sportsbook.house_door import Door
 from tests.sportsbook.match import Match, now_ms, send
 from tests.sportsbook.players import Player
 from tests.sportsbook.provider import PRODUCT, Provider, forget, is_up, provided, recovered
-from tests.support.mesh import Operator
+from tests.support.mesh import Operator, nobodys_work
 from tests.support.platform import Platform
 from tests.support.waiting import until
 
@@ -250,6 +252,17 @@ async def test_an_alive_counts_only_after_what_came_before_it(
     await taking
     assert stop.acknowledged
     assert alive.acknowledged
+
+
+async def test_a_connection_that_could_not_be_made_is_closed() -> None:
+    """Else it tries to close itself when it is collected, in the middle of anything."""
+    from svc.sportsbook.feed_amqp_link import Connection, Link
+
+    with pytest.raises(Unavailable):
+        await Link("amqp://token@127.0.0.1:1/", Standing(), nobodys_work()).read()
+
+    left = [one for one in gc.get_objects() if isinstance(one, Connection)]
+    assert [one for one in left if not one.is_closed and one.transport is None] == []
 
 
 def test_who_reads_no_exchange_does_not_load_its_library() -> None:
