@@ -83,6 +83,13 @@ class Waiting:
         self.attempts = 1
 
 
+def is_word(answered: Answered[Any]) -> bool:
+    """Say whether an answer tells that its callee is well: that it was too late does not."""
+    if answered.problem is None:
+        return answered.reply is not None
+    return answered.problem.get("status") != TimedOut.status
+
+
 class Flight:
     """One message of many calls on its way; `rest` are those without an answer, by their place."""
 
@@ -322,10 +329,12 @@ class Lane:
         edge = self.edge
         took_s: list[float] = []
         failed: list[tuple[Waiting, Exception]] = []
-        edge.callee.answered = now = time.perf_counter()
+        missed: list[Answered[Any]] = []
+        now = time.perf_counter()
         for waiting, answered in zip(batch, answers, strict=True):
             future = waiting.future
             if future.done():
+                missed.append(answered)
                 continue
             if answered.reply is not None:
                 took_s.append(now - waiting.began)
@@ -339,19 +348,29 @@ class Lane:
             self.tally.observe_all("ok", took_s)
         if failed and not took_s:
             self._none_served(failed)
-        else:
+        elif took_s or any(map(is_word, missed)):
+            edge.callee.answered = now
             self._recovered()
         for waiting, failure in failed:
             self._failed(waiting, failure)
 
     def _none_served(self, failed: list[tuple[Waiting, Exception]]) -> None:
-        """Note what it says of the callee: a handler of lists fails as a whole, and counts once."""
+        """Note what it says of the callee: a handler of lists fails as a whole, and counts once.
+
+        That it was too late for all of them says as much as silence, which it just missed.
+        """
+        kinds = [failure for _, failure in failed]
+        first = failed[0][0].began
         if not self.call.batchable:
             for waiting, failure in failed:
                 self.edge.failed(failure, waiting.began)
-        elif all(isinstance(failure, Unavailable) for _, failure in failed):
-            self.edge.breaker.failed(failed[0][0].began, time.perf_counter())
+        elif all(isinstance(failure, TimedOut) for failure in kinds):
+            self.edge.failed(kinds[0], first)
+        elif all(isinstance(failure, Unavailable) for failure in kinds):
+            self.edge.callee.answered = now = time.perf_counter()
+            self.edge.breaker.failed(first, now)
         else:
+            self.edge.callee.answered = time.perf_counter()
             self._recovered()
 
     def _recovered(self) -> None:

@@ -12,14 +12,16 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from svc.mesh import each
+from svc.mesh.breaker import CLOSED, OPEN
 from svc.mesh.context import Context
 from svc.mesh.contract import Call
 from svc.mesh.endpoint import TURN_NS, Endpoint
 from svc.mesh.errors import DeclarationError, Overloaded, RemoteBug, TimedOut
 from svc.mesh.runtime import Runtime
-from svc.mesh.wire import BATCH_HEADER, PLACES_HEADER, encode
+from svc.mesh.wire import BATCH_HEADER, HEADERS_MAX, PLACES_HEADER, encode
 from tests.mesh.pair import (
     ECHO,
+    MANY,
     NARROW,
     NARROW_ALONE,
     PATIENT_MS,
@@ -263,6 +265,47 @@ async def test_answers_that_are_too_much_for_one_message_leave_in_several(
 
     assert [answer.text for answer in answers] == [str(n) * 300 for n in range(9)]
     assert len(got) > 4
+
+
+async def test_a_callee_that_is_too_late_for_all_is_given_a_rest_as_if_it_were_silent(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    async def late(_: str) -> None:
+        raise TimeoutError
+
+    first_do(pair, monkeypatch, late)
+
+    answers = await ask(pair, ECHO, *texts(10))
+
+    assert {type(answer) for answer in answers} == {TimedOut}
+    assert pair.asking.caller.breakers["wallet"].state == OPEN
+
+
+@pytest.mark.parametrize("call", [ECHO, NARROW_ALONE, MANY])
+async def test_a_reply_that_is_too_large_to_leave_is_said_to_be_so(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, call: Call[Ask, Answer]
+) -> None:
+    """The caller is not left to wait for it, and takes nobody for silent."""
+    monkeypatch.setattr(pair.answering.connection, "_max_payload", HEADERS_MAX + 1_000)
+
+    large = await ask(pair, call, Ask(text="x" * 2_000))
+    several = await ask(pair, call, *(Ask(text=letter * 2_000) for letter in "abc"))
+
+    assert {type(answer) for answer in large + several} == {RemoteBug}
+    assert pair.asking.caller.breakers["wallet"].state == CLOSED
+    counted = endpoint_of(pair, call).stats
+    assert (counted.requests, counted.outcomes) == (4, {"internal": 4})
+
+
+async def test_a_reply_that_is_too_large_takes_no_other_with_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pair.answering.connection, "_max_payload", HEADERS_MAX + 1_000)
+
+    answers = await ask(pair, ECHO, Ask(text="a"), Ask(text="b" * 2_000), Ask(text="c"))
+
+    assert [type(answer) for answer in answers] == [Answer, RemoteBug, Answer]
 
 
 async def test_a_reply_that_has_no_form_fails_alone(
