@@ -7,9 +7,7 @@ from msgspec import Struct
 
 from svc.mesh.columns import Columns
 from svc.mesh.errors import Invalid
-from svc.mesh.wire import Sent, decode_request, decoder
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+from svc.mesh.wire import UNREADABLE, Sent, decode_request, decoder
 
 
 class BatchReader:

@@ -90,6 +90,11 @@ class Connection(Client):
         if self.is_closed:
             raise errors.ConnectionClosedError
         size = len(data)
+        head = b""
+        if headers:
+            lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+            head = f"NATS/1.0\r\n{lines}\r\n".encode()
+            size += len(head)
         if size > self._max_payload:
             raise errors.MaxPayloadError
         connected = self.is_connected
@@ -97,9 +102,7 @@ class Connection(Client):
         if size + self._pending_data_size > room:
             raise errors.OutboundBufferLimitError
         if headers:
-            lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-            head = f"NATS/1.0\r\n{lines}\r\n".encode()
-            line = f"HPUB {subject} {reply} {len(head)} {len(head) + size}\r\n".encode()
+            line = f"HPUB {subject} {reply} {len(head)} {size}\r\n".encode()
             command = b"%b%b%b\r\n" % (line, head, data)
         else:
             command = b"%b%b\r\n" % (f"PUB {subject} {reply} {size}\r\n".encode(), data)

@@ -27,7 +27,7 @@ from svc.mesh.errors import Invalid
 from svc.mesh.pulling import Pulling
 from svc.mesh.together import QUARRELS, Batch, Shared, Spoilt
 from svc.mesh.waiting import Waiting
-from svc.mesh.wire import decoder
+from svc.mesh.wire import UNREADABLE, decoder
 
 if TYPE_CHECKING:
     from svc.mesh.connection import Message
@@ -240,14 +240,14 @@ class Consumer:
         """
         try:
             envelope = decoder(CloudEvent[msgspec.Raw]).decode(body)
-        except msgspec.DecodeError as failure:
+        except UNREADABLE as failure:
             raise Invalid(f"not a CloudEvent: {failure}") from failure
         hear = self.hears.get(envelope.type)
         if hear is None:
             return "ignored"
         try:
             event = decoder(CloudEvent[hear.event.data]).decode(body)
-        except msgspec.DecodeError as failure:
+        except UNREADABLE as failure:
             raise Invalid(f"not a {envelope.type}: {failure}") from failure
         if hear.only is not None and not hear.only(event.data):
             return "ignored"

@@ -9,12 +9,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec import Struct
 from nats.errors import Error as NatsError
 
 from svc.mesh.parcels import bodies
-from svc.mesh.wire import decoder
+from svc.mesh.wire import UNREADABLE, decoder
 
 if TYPE_CHECKING:
     from svc.mesh.connection import Connection, Message
@@ -118,7 +117,7 @@ class Delivery:
         try:
             head = decoder(Head).decode(data)
             self.key, self.kind, self.publisher = head.subject, head.type, head.source[1:]
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             self.key = self.kind = self.publisher = ""
 
     @property

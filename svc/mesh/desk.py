@@ -19,7 +19,7 @@ from svc.mesh.contract import Call
 from svc.mesh.errors import Conflict, Invalid, NotFound, Refused, TimedOut, Unavailable
 from svc.mesh.letters import Letter
 from svc.mesh.rebuild import NotRebuilt
-from svc.mesh.wire import decode_request, encode, error_reply
+from svc.mesh.wire import HEADERS_MAX, decode_request, encode, error_reply
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
 
 DEADLINE_MS = 10_000
+TOO_LARGE = (
+    "the answer is more than one message carries; the letter itself is in its stream:"
+    " `./just nats stream view DEAD`"
+)
 
 
 class StillFailing(Refused):
@@ -157,7 +161,7 @@ class Desk:
         headers: dict[str, str] | None = None
         try:
             async with asyncio.timeout(DEADLINE_MS / 1000):
-                body = encode(await self._answer(message))
+                body = await self._answer(message)
         except Exception as failure:
             if not isinstance(failure, (Refused, Unavailable, TimeoutError)):
                 self.runtime.log.exception("the desk failed", subject=message.subject)
@@ -166,12 +170,15 @@ class Desk:
         if message.reply:
             await self.runtime.connection.publish(message.reply, body, headers=headers)
 
-    async def _answer(self, message: Msg) -> Struct:
+    async def _answer(self, message: Msg) -> bytes:
         found = self.answers.get(message.subject)
         if found is None:
             raise NotFound(f"nobody answers {message.subject}; there is: {', '.join(self.answers)}")
         call, answer = found
-        return await answer(decode_request(call.request, message.data))
+        body = encode(await answer(decode_request(call.request, message.data)))
+        if len(body) > self.runtime.connection.max_payload - HEADERS_MAX:
+            raise Conflict(TOO_LARGE)
+        return body
 
     async def _list(self, request: Listing) -> Letters:
         found, total = await letters.listed(

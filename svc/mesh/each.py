@@ -117,9 +117,9 @@ class Each:
         endpoint = self.endpoint
         body = b""
         try:
-            body = encode([on_wire(answer) for answer in answers])
+            body = endpoint.encoded([on_wire(answer) for answer in answers])
         except (TypeError, ValueError, msgspec.MsgspecError) as bug:
-            # A reply that has no form must not take its neighbours with it.
+            # A reply that has no form, or is too large, must not take its neighbours with it.
             if len(answers) == 1:
                 endpoint.runtime.log.exception("cannot answer", subject=endpoint.call.subject)
                 answers = [endpoint.failed(bug, self.caller)]

@@ -14,7 +14,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from svc.mesh import metrics
-from svc.mesh.batch import UNREADABLE, BatchReader
+from svc.mesh.batch import BatchReader
 from svc.mesh.connection import Message
 from svc.mesh.context import Context
 from svc.mesh.contract import Call
@@ -24,7 +24,9 @@ from svc.mesh.many import Many
 from svc.mesh.policy_releases import answered
 from svc.mesh.wire import (
     BATCH_HEADER,
+    HEADERS_MAX,
     LATE,
+    UNREADABLE,
     Sender,
     Sent,
     caller_of,
@@ -189,8 +191,11 @@ class Endpoint:
     def _fail(self, work: "Work", failure: Exception, calls: int = 1) -> None:
         if isinstance(work, Part | Each):
             work.refuse(failure)
-        else:
+            return
+        try:
             self.refuse(work, failure, caller_of(work.reply), calls)
+        except NatsError as away:
+            self.silent(away)
 
     def _taken(self) -> None:
         self.busy += 1
@@ -210,7 +215,7 @@ class Endpoint:
                 self.silent(failure)
             except Exception as bug:
                 self.runtime.log.exception("cannot answer", subject=self.call.subject)
-                self._fail(work, bug)
+                self._fail(work, bug, self._calls(work))
             finally:
                 self.stats.processing_ns += time.perf_counter_ns() - began
                 if not queue:
@@ -222,6 +227,17 @@ class Endpoint:
             waiting: asyncio.Future[Work] = loop.create_future()
             self.idle.append(waiting)
             work = await waiting
+
+    def encoded(self, answer: Any) -> bytes:
+        """Return a reply, or replies, as they travel.
+
+        Raises TypeError, ValueError or MsgspecError for what has no form, or is too much for a
+        message: whoever asked is told so, where silence would cost the whole deadline.
+        """
+        body = encode(answer)
+        if len(body) > self.runtime.connection.max_payload - HEADERS_MAX:
+            raise ValueError(f"a reply of {len(body):,} bytes is more than the broker takes")
+        return body
 
     def silent(self, failure: NatsError) -> None:
         """Note that an answer cannot leave: the caller hears nothing and asks again."""
@@ -263,8 +279,8 @@ class Endpoint:
         if isinstance(answer, Exception):
             body, headers = error_reply(answer)
         else:
+            body = self.encoded(answer)
             self.count("ok", sender.caller)
-            body = encode(answer)
         if message.reply:
             self.runtime.connection.send(message.reply, body, "", headers)
 

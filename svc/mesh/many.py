@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from svc.mesh.connection import Message
 from svc.mesh.context import Context
 from svc.mesh.errors import Invalid, Refused, Unavailable
-from svc.mesh.wire import LATE, Sender, Sent, encode, error_reply, on_wire
+from svc.mesh.wire import LATE, Sender, Sent, error_reply, on_wire
 
 if TYPE_CHECKING:
     from svc.mesh.endpoint import Endpoint
@@ -24,7 +24,7 @@ class Many:
 
     async def serve(self, message: Message, sender: Sender, *, batch: bool) -> None:
         """Answer one message: a batch with a context for each call, or a call alone."""
-        connection, caller = self.runtime.connection, sender.caller
+        caller = sender.caller
         try:
             reader = self.endpoint.batches
             sent = reader.read(message.data) if batch else [self._alone(message.data, sender)]
@@ -33,17 +33,16 @@ class Many:
             return
         self.endpoint.stats.requests += len(sent) - 1
         answers = await self._answers(sent, caller)
+        body, headers = b"", None
         if batch:
-            connection.send(message.reply, encode([on_wire(answer) for answer in answers]))
-            return
-        [answer] = answers
-        if answer is LATE or not message.reply:
-            return
-        if isinstance(answer, Exception):
-            body, headers = error_reply(answer)
-            connection.send(message.reply, body, "", headers)
-        else:
-            connection.send(message.reply, encode(answer))
+            body = self.endpoint.encoded([on_wire(answer) for answer in answers])
+        elif isinstance(answers[0], Exception):
+            body, headers = error_reply(answers[0])
+        elif answers[0] is not LATE:
+            body = self.endpoint.encoded(answers[0])
+        self._count(answers, caller)
+        if message.reply and body:
+            self.runtime.connection.send(message.reply, body, "", headers)
 
     def _alone(self, data: bytes, sender: Sender) -> Sent[Any]:
         deadline = sender.deadline or time.time() + self.endpoint.call.deadline_ms / 1000
@@ -74,7 +73,6 @@ class Many:
             handled = iter(answers)
             unserved = [self._unserved(one, now_ms) for one in sent]
             answers = [next(handled) if why is None else why for why in unserved]
-        self._count(answers, caller)
         return answers
 
     def _unserved(self, one: Sent[Any], now_ms: float) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from svc.mesh.wire import decoder, encode
+from svc.mesh.wire import UNREADABLE, decoder, encode
 
 if TYPE_CHECKING:
     from svc.mesh.contract import Event
@@ -80,5 +80,5 @@ def bodies(data: bytes) -> list[bytes]:
         return [data]
     try:
         return [bytes(one) for one in decoder(list[msgspec.Raw]).decode(data)] or [data]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return [data]

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from svc.mesh.errors import Invalid
 from svc.mesh.policy_releases import LABEL, SHADOW, STABLE
+from svc.mesh.wire import UNREADABLE
 
 BUCKET = "mesh_policy"
 AUDIT_STREAM = "POLICY_AUDIT"
@@ -129,7 +130,7 @@ def read(key: str, body: bytes) -> tuple[Scope, Policy]:
     scope = scope_of(key)
     try:
         return scope, msgspec.json.decode(body, type=KINDS[scope.kind])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as failure:
+    except UNREADABLE as failure:
         raise Invalid(f"{key}: {failure}") from failure
 
 

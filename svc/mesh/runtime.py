@@ -214,7 +214,10 @@ class Runtime:
             await self.database.close()
         if self._redis is not None:
             await self._redis.aclose()
-        await self.connection.close()
+        try:
+            await self.connection.close()
+        except (OSError, NatsError) as failure:  # with the broker away: it is closed all the same
+            self.log.info("the connection was lost already", cause=repr(failure))
         self.log.info("stopped")
 
     async def publish_now(

@@ -19,7 +19,7 @@ from svc.mesh.context import Context
 from svc.mesh.database import Tx
 from svc.mesh.envelope import CloudEvent
 from svc.mesh.errors import Invalid
-from svc.mesh.wire import decoder
+from svc.mesh.wire import UNREADABLE, decoder
 
 if TYPE_CHECKING:
     from svc.mesh.consumer import Consumer
@@ -169,7 +169,7 @@ class Batch:
         hear = self.consumer.hears[delivery.kind]
         try:
             event = decoder(CloudEvent[hear.event.data]).decode(delivery.data)
-        except msgspec.DecodeError as failure:
+        except UNREADABLE as failure:
             raise Invalid(f"not a {delivery.kind}: {failure}") from failure
         return None if hear.only is not None and not hear.only(event.data) else event
 

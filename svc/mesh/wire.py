@@ -23,11 +23,15 @@ from svc.mesh.connection import Message
 from svc.mesh.contract import Call
 from svc.mesh.errors import Absent, Invalid, Overloaded, from_problem, name_of, problem
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading a body raises that is no JSON, of another form, or nested without end."""
 CONTEXT_HEADER = "Mesh-Context"
 BATCH_HEADER = "Mesh-Batch"
 PLACES_HEADER = "Mesh-Places"
 BODY_MAX = 512 * 1024
 """Calls or answers that would make a larger message together leave in two halves."""
+HEADERS_MAX = 4_096
+"""What our own headers take of the broker's largest payload, generously: it counts them in."""
 STATUS_HEADER = "Status"
 NO_RESPONDERS = "503"
 ERROR_HEADER = "Nats-Service-Error"
@@ -57,7 +61,7 @@ def decode_request(kind: Any, body: bytes) -> Any:
     """Decode a request; raises Invalid that names the field and what is wrong with it."""
     try:
         return decoder(kind).decode(body or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as failure:
+    except UNREADABLE as failure:
         raise Invalid(str(failure)) from failure
 
 

@@ -45,6 +45,8 @@ async def test_what_is_too_large_or_comes_after_the_end_is_refused_at_once(pair:
 
     with pytest.raises(MaxPayloadError):
         connection.send("anything", b"x" * (connection.max_payload + 1))
+    with pytest.raises(MaxPayloadError):  # the broker counts the headers, and ends connections
+        connection.send("anything", b"x" * connection.max_payload, "", {"A-Header": "counts"})
     await pair.asking.stop()
     with pytest.raises(ConnectionClosedError):
         connection.send("anything", b"x")

@@ -145,11 +145,12 @@ async def test_a_poison_event_is_parked_after_its_attempts_and_holds_up_nobody(
     assert number not in await pair.effects()
 
 
-async def test_what_is_no_event_at_all_is_parked(pair: Pair) -> None:
-    await pair.answering.publish_now(HAPPENED.subject, b"not json", new_id())
+@pytest.mark.parametrize("body", ["not json", '{"subject":' + "[" * 5_000])
+async def test_what_is_no_event_at_all_is_parked(pair: Pair, body: str) -> None:
+    await pair.answering.publish_now(HAPPENED.subject, body.encode(), new_id())
 
     async def parked() -> bool:
-        letters = await dead_letters(pair, "not json")
+        letters = await dead_letters(pair, body)
         return any("not a CloudEvent" in found.cause for found in letters)
 
     await until(parked)

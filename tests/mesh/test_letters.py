@@ -11,7 +11,7 @@ from svc.mesh import desk, letters, rebuild
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Conflict, NotFound
 from svc.mesh.letters import Letter
-from svc.mesh.wire import encode
+from svc.mesh.wire import HEADERS_MAX, encode
 from svc.platform import dead, operate, streams
 from svc.platform.errors import PlatformError
 from tests.mesh.pair import ECHO, HAPPENED, Ask, Happened, Pair
@@ -173,6 +173,16 @@ async def test_the_commands_list_show_replay_and_drop(
     assert f"{other.id}: dropped\n" in await said("drop", other.id)
     with pytest.raises(PlatformError, match="there is no dead letter"):
         await said("show", "casino.wallet.999999")
+
+
+async def test_a_letter_that_is_too_large_to_show_is_said_to_be_so(
+    pair: Pair, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letter = await parked(pair, client)
+    monkeypatch.setattr(pair.asking.connection, "_max_payload", HEADERS_MAX)
+
+    with pytest.raises(operate.RefusedError, match="more than one message carries"):
+        await operate.ask(client, desk.dead_show("casino"), desk.Which(id=letter.id))
 
 
 async def test_a_service_shows_no_letters_of_another(pair: Pair, client: Client) -> None:
