@@ -5,6 +5,7 @@ What is cached is never the truth: a bucket that cannot be reached makes reads s
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,6 +27,7 @@ ValueT = TypeVar("ValueT")
 WAIT_S = 2
 DELETE_MARKER_S = 3_600
 """How long a deletion is remembered, for watchers; for ever would fill the bucket with markers."""
+WATCH_AGAIN_S = 0.5
 WRONG_LAST_SEQUENCE = 10071
 
 
@@ -181,19 +183,48 @@ class Mirror:
         return self.values.get(key)
 
     async def _watch(self) -> None:
+        """Follow the bucket until cancelled; whatever ends a watch, the next one begins."""
         while True:
             try:
                 bucket = await self.cache.jetstream.key_value(self.cache.bucket)
                 watcher = await bucket.watch(self.pattern)
-                async for entry in watcher:
-                    if entry is None:
-                        self.complete.set()
-                        continue
-                    self.version += 1
-                    if entry.operation in {"DEL", "PURGE", "MaxAge"} or entry.value is None:
-                        self.values.pop(entry.key, None)
-                    else:
-                        self.values[entry.key] = entry.value
+                try:
+                    await self._follow(watcher)
+                finally:
+                    with suppress(NatsError):
+                        await watcher.stop()
             except (NatsError, JetStreamError, TimeoutError) as failure:
                 self.cache.log.warning("watch broke", bucket=self.cache.bucket, cause=str(failure))
-            await asyncio.sleep(0.5)
+            except Exception:
+                self.cache.log.exception("watch broke", bucket=self.cache.bucket)
+            await asyncio.sleep(WATCH_AGAIN_S)
+
+    async def _follow(self, watcher: KeyValue.KeyWatcher) -> None:
+        """Take what a watch tells, and note when all is there that was there at its beginning.
+
+        nats-py says so too early when the server's word that nothing is left overtakes the values:
+        so many as were sent by then have to come first.
+        """
+        came, sent = 0, None
+        async for entry in watcher:
+            if entry is None:
+                sent = await _sent(watcher)
+            else:
+                came += 1
+                self._take(entry)
+            if sent is not None and came >= sent:
+                self.complete.set()
+
+    def _take(self, entry: KeyValue.Entry) -> None:
+        self.version += 1
+        if entry.operation in {"DEL", "PURGE", "MaxAge"} or entry.value is None:
+            self.values.pop(entry.key, None)
+        else:
+            self.values[entry.key] = entry.value
+
+
+async def _sent(watcher: KeyValue.KeyWatcher) -> int:
+    """Return how many values the server has sent to a watch; raises as a request does."""
+    subscription: Any = getattr(watcher, "_sub")  # noqa: B009 -- nats-py shows it to nobody
+    told = await subscription.consumer_info()
+    return int(told.delivered.consumer_seq)

@@ -1,14 +1,18 @@
 """The read-through cache on a real bucket: quick, and never older than a change that was told."""
 
+import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 from msgspec import Struct
+from nats.js.kv import KeyValue
 
 from svc.mesh import log
 from svc.mesh.cache import Cache
 from svc.mesh.clock import new_id
 from tests.support.platform import Platform
+from tests.support.waiting import WITHIN_S, until
 
 
 class Shown(Struct, frozen=True):
@@ -74,3 +78,55 @@ async def test_a_value_of_another_form_is_loaded_again_and_replaced(cache: Cache
     await cache.put(key, [1, 2])
     assert await loaded(cache, key, "right") == Shown("right")
     assert await cache.get(key, Shown) == Shown("right")
+
+
+async def test_a_mirror_is_complete_when_all_that_was_there_has_come(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the library says: its word that this was all can come before the first value."""
+    keys = [f"mirrored.{new_id()}" for _ in range(3)]
+    for key in keys:
+        await loaded(cache, key, "there")
+    held: list[Any] = []
+    taken = asyncio.Event()
+
+    class Early(asyncio.Queue[Any]):
+        """What a watch tells: that this was all, and what there was when it is let go."""
+
+        async def put(self, item: Any) -> None:
+            held.append(item)
+
+        async def get(self) -> Any:
+            if self.empty():
+                taken.set()
+            return await super().get()
+
+    updates = Early()
+    watch: Any = getattr(KeyValue, "watch")  # noqa: B009 -- its parameters have no types
+
+    async def told_early(bucket: KeyValue, pattern: str) -> KeyValue.KeyWatcher:
+        watcher: Any = await watch(bucket, pattern)
+        while not watcher._updates.empty():
+            held.append(watcher._updates.get_nowait())
+        watcher._updates = updates
+        updates.put_nowait(None)
+        return watcher
+
+    async def all_held() -> bool:
+        return len(held) >= len(keys)
+
+    monkeypatch.setattr(KeyValue, "watch", told_early)
+    mirror = await cache.mirror("mirrored.>")
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            await taken.wait()
+        await until(all_held, "the values have come")
+        assert not mirror.complete.is_set()
+
+        for one in held:
+            updates.put_nowait(one)
+        async with asyncio.timeout(WITHIN_S):
+            await mirror.complete.wait()
+        assert set(mirror.values) >= set(keys)
+    finally:
+        await mirror.stop()
