@@ -1,7 +1,8 @@
 """The client of localization: texts in the user's language, kept while localization is down.
 
 Bundles come over plain HTTP, are kept for five minutes and then revalidated by ETag. Nothing here
-fails a piece of work: `text` falls back to an older bundle, and to the key itself at last.
+fails a piece of work: `text` falls back to an older bundle, and to the key itself at last. Clients
+choose the locale, so whatever is held per locale is bounded: bundles, locks, requests under way.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from decimal import Decimal
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import httpx
 import msgspec
@@ -34,6 +36,10 @@ SERVICE = "localization"
 SOURCE_LOCALE = "en"
 TIMEOUT_S = 1.0
 KEPT_S = 300.0
+KEPT_MAX = 200
+"""Bundles kept per process; of more, the one that nobody has used for longest is forgotten."""
+FETCHES_MAX = 8
+"""Requests to localization at once; others wait, and so none fails for want of a connection."""
 PAUSE_S = 2.0
 """After a failure, this long nobody tries again: texts must not wait a second each."""
 WARM_PAUSE_S = 1.0
@@ -82,7 +88,9 @@ class Localizer:
         self.clock = clock
         self.base_url: str | None = None
         self.kept: dict[tuple[str, str], _Kept] = {}
-        self.locks: dict[tuple[str, str], asyncio.Lock] = {}
+        # A lock lives for as long as somebody holds it or waits for it.
+        self.locks = WeakValueDictionary[tuple[str, str], asyncio.Lock]()
+        self.fetches = asyncio.Semaphore(FETCHES_MAX)
         self.pause_until = 0.0
         self.warming: asyncio.Task[None] | None = None
         self.client = CountedClient(
@@ -124,24 +132,18 @@ class Localizer:
         nothing was ever read and localization does not answer.
         """
         place = (locale, namespace)
-        kept = self.kept.get(place)
-        if kept and self.clock() < kept.until:
-            return kept.bundle
-        async with self.locks.setdefault(place, asyncio.Lock()):
-            kept = self.kept.get(place)
-            if kept and self.clock() < kept.until:
-                return kept.bundle
-            if self.clock() >= self.pause_until:
-                try:
-                    kept = await self._fetch(locale, namespace, kept)
-                except Unavailable:
-                    self.base_url = None
-                    self.pause_until = self.clock() + PAUSE_S
-                else:
-                    self.kept[place] = kept
+        kept = self._fresh(place)
+        if kept is None:
+            lock = self.locks.setdefault(place, asyncio.Lock())
+            async with lock:
+                kept = self._fresh(place) or await self._renewed(place)
         if kept is None:
             raise Unavailable("localization does not answer and nothing was read before")
         return kept.bundle
+
+    def holds(self, locale: str, namespace: str) -> bool:
+        """Say whether there is a bundle at hand, were it an old one."""
+        return (locale, namespace) in self.kept
 
     async def warm(
         self, namespaces: Iterable[str], locales: Iterable[str] = (SOURCE_LOCALE,)
@@ -173,6 +175,34 @@ class Localizer:
             except Unavailable:
                 left.append((locale, namespace))
         return left
+
+    def _fresh(self, place: tuple[str, str]) -> _Kept | None:
+        """Return what needs no question, as the last one used."""
+        kept = self.kept.get(place)
+        if kept is None or self.clock() >= kept.until:
+            return None
+        self.kept[place] = self.kept.pop(place)
+        return kept
+
+    async def _renewed(self, place: tuple[str, str]) -> _Kept | None:
+        """Ask localization; return the older copy, or None, while it does not answer."""
+        kept = self.kept.get(place)
+        if self.clock() < self.pause_until:
+            return kept
+        async with self.fetches:
+            if self.clock() < self.pause_until:
+                return kept
+            try:
+                fetched = await self._fetch(*place, kept)
+            except Unavailable:
+                self.base_url = None
+                self.pause_until = self.clock() + PAUSE_S
+                return kept
+        self.kept.pop(place, None)
+        self.kept[place] = fetched
+        while len(self.kept) > KEPT_MAX:
+            del self.kept[next(iter(self.kept))]
+        return fetched
 
     async def _fetch(self, locale: str, namespace: str, kept: _Kept | None) -> _Kept:
         if self.base_url is None:

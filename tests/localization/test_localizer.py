@@ -8,9 +8,11 @@ from decimal import Decimal
 import pytest
 
 from svc.localization.usage import usage
+from svc.mesh import localizer as client
 from svc.mesh.errors import Unavailable
-from svc.mesh.localizer import KEPT_S, PAUSE_S, Localizer, Money, shown
+from svc.mesh.localizer import FETCHES_MAX, KEPT_MAX, KEPT_S, PAUSE_S, Localizer, Money, shown
 from tests.localization.conftest import Server
+from tests.support.waiting import until
 
 
 class Seconds:
@@ -82,6 +84,73 @@ async def test_with_localization_down_an_older_bundle_serves_and_then_the_key(
     await server.start()
     seconds.now += PAUSE_S
     assert await localizer.text("pt-BR", "localization", "language") == "Português (Brasil)"
+
+
+def tags(count: int) -> list[str]:
+    """Well-formed tags that localization has no texts in, each another one."""
+    regions = (chr(first) + chr(second) for first in range(65, 91) for second in range(65, 91))
+    return [f"xx-{next(regions)}" for _ in range(count)]
+
+
+async def test_whatever_languages_clients_ask_for_few_are_kept_and_those_in_use_stay(
+    localizer: Localizer,
+) -> None:
+    for number, tag in enumerate(tags(KEPT_MAX + 60)):
+        assert await localizer.text(tag, "localization", "language") == "English"
+        if number % 50 == 0:
+            assert await localizer.text("de", "localization", "language") == "Deutsch"
+    assert len(localizer.kept) == KEPT_MAX
+    assert not localizer.locks
+    asked = usage.requests["casino/localization"]
+    await localizer.text("de", "localization", "language")
+    assert usage.requests["casino/localization"] == asked
+    assert localizer.holds("de", "localization")
+    assert not localizer.holds("xx-AA", "localization")
+
+
+async def test_many_languages_at_once_share_few_requests_and_each_is_asked_for_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As long as it may take: how long the server below keeps them is this test's to say.
+    monkeypatch.setattr(client, "TIMEOUT_S", 60.0)
+    wanted = tags(3 * FETCHES_MAX)
+    let_go = asyncio.Event()
+    here = most = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal here, most
+        head = await reader.readuntil(b"\r\n\r\n")
+        here += 1
+        most = max(most, here)
+        await let_go.wait()
+        here -= 1
+        locale = head.split(b" ")[1].split(b"/")[3]
+        body = b'{"locale": "%b", "namespace": "a", "version": "1"}' % locale
+        last = b"Connection: close\r\nContent-Length: %d" % len(body)
+        writer.write(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (last, body))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+        async def discover(_: str) -> str | None:
+            return url
+
+        asking = Localizer("casino", discover)
+        async with asyncio.TaskGroup() as group:
+            read = [group.create_task(asking.bundle(tag, "a")) for tag in [*wanted, *wanted]]
+
+            async def all_are_under_way() -> bool:
+                return here == FETCHES_MAX
+
+            await until(all_are_under_way)
+            assert len(asking.locks) == len(wanted)
+            let_go.set()
+        assert [task.result().locale for task in read] == [*wanted, *wanted]
+        assert most == FETCHES_MAX
+        assert not asking.locks
+        await asking.close()
 
 
 async def test_warming_never_fails_and_goes_on_until_localization_is_there(
