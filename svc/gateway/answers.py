@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 JSON = "application/json"
 BODILESS = frozenset({204, 304})
 PROBLEM_JSON = "application/problem+json"
+PROBLEMS = "problems"
+"""The namespace of problems' titles."""
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -129,13 +131,17 @@ async def title_for(
 ) -> str | None:
     """Return a problem's title in the client's language (RFC 9457, 3.1.3), or None for ours.
 
-    Localization being down costs the translation, never the answer.
+    Localization being down costs the translation, never the answer. For who asks too often
+    nothing is fetched: the language is the client's free choice, and the limit is there to save
+    that work too.
     """
     language = language_of(headers)
     if language is None:
         return None
+    if isinstance(failure, RateLimited) and not localizer.holds(language, PROBLEMS):
+        return None
     name = failure.name if isinstance(failure, (Refused, Unavailable)) else "internal"
-    text = await localizer.text(language, "problems", name)
+    text = await localizer.text(language, PROBLEMS, name)
     return text if text != name else None
 
 

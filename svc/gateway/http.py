@@ -111,11 +111,18 @@ def _door(gateway: Gateway, door: Door) -> Work:
 
 
 async def _serve(gateway: Gateway, form: Form, asked: Asked) -> Answer:
-    """Serve one route: who asks, whether too often, what for; then ask the service."""
+    """Serve one route: who asks, whether too often, what for; then ask the service.
+
+    Who is not let in takes a token of their address, as anybody who is not logged in.
+    """
     place = form.route
     holder = None
     if place.role != "public":
-        holder = gateway.access.require(bearer(asked.headers.get("authorization")), place.role)
+        try:
+            holder = gateway.access.require(bearer(asked.headers.get("authorization")), place.role)
+        except (Refused, Unavailable):
+            asked.told |= await gateway.admit("public", None, asked.scope)
+            raise
     if place.idempotent:
         return await _serve_once(gateway, form, asked, holder)
     asked.told |= await gateway.admit(class_of(place), holder, asked.scope)

@@ -95,7 +95,11 @@ async def _follow(
     holder = None
     if live.role != "public":
         token = next((text for text in offered if text.startswith(BEARER)), "")
-        holder = gateway.access.require(token.removeprefix(BEARER), live.role)
+        try:
+            holder = gateway.access.require(token.removeprefix(BEARER), live.role)
+        except (Refused, Unavailable):
+            await gateway.admit("public", None, socket.scope)
+            raise
     await gateway.admit("player" if holder else "public", holder, socket.scope)
     key = _key_of(live, socket, holder)
     request = encode(_snapshot_request(live, key, holder))

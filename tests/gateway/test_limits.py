@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 from redis.asyncio import Redis
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from svc.gateway.answers import RateLimited
 from svc.gateway.limits import ClientAddress, Limiter
@@ -14,6 +17,7 @@ from svc.gateway.state import running_gateways
 from svc.gateway.valkey import Valkey
 from svc.mesh.clock import new_id
 from svc.mesh.errors import DeclarationError
+from tests.support.mesh import Services
 from tests.support.platform import Platform
 from tests.support.waiting import until
 
@@ -79,6 +83,20 @@ async def test_a_malformed_limit_stops_the_start(size: str, redis: Redis) -> Non
         limiter(redis, size)
 
 
+@asynccontextmanager
+async def few_tokens_for_strangers(redis: Redis, rate: float, burst: int) -> AsyncGenerator[None]:
+    """Let the running gateway's bucket of this address be a small one, and a full one."""
+    limits = running_gateways()[0].limiter
+    usual = limits.sizes
+    limits.sizes = {**usual, "public": (rate, burst)}
+    await redis.delete("gateway:rate:public:127.0.0.1")
+    try:
+        yield
+    finally:
+        limits.sizes = usual
+        await redis.delete("gateway:rate:public:127.0.0.1")
+
+
 async def test_a_flood_is_refused_whatever_address_it_claims(
     door: httpx.AsyncClient, redis: Redis
 ) -> None:
@@ -87,19 +105,39 @@ async def test_a_flood_is_refused_whatever_address_it_claims(
         headers = {"x-forwarded-for": claimed, "forwarded": f"for={claimed}"}
         return await door.get("/v1/casino/games?unknown=1", headers=headers)
 
-    limits = running_gateways()[0].limiter
-    usual = limits.sizes
-    limits.sizes = {**usual, "public": (1.0, 20)}
-    await redis.delete("gateway:rate:public:127.0.0.1")
-    try:
+    async with few_tokens_for_strangers(redis, 1.0, 20):
         answers = await asyncio.gather(*(knock(number) for number in range(60)))
         refused = [answer for answer in answers if answer.status_code == 429]
         assert refused
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
         assert refused[0].json()["type"] == "urn:betmesh:problem:rate-limited"
-    finally:
-        limits.sizes = usual
-        await redis.delete("gateway:rate:public:127.0.0.1")
+
+
+async def test_who_is_not_let_in_takes_tokens_of_their_address_and_without_one_no_texts_are_fetched(
+    door: httpx.AsyncClient, redis: Redis, services: Services
+) -> None:
+    await services("localization")
+    localizer = running_gateways()[0].runtime.localizer
+
+    async def refused(tag: str) -> int:
+        headers = {"accept-language": tag, "authorization": "Bearer nonsense"}
+        return (await door.get("/v1/users/me", headers=headers)).status_code
+
+    async def texts_are_fetched() -> bool:
+        await refused("qq")
+        return localizer.holds("qq", "problems")
+
+    await until(texts_are_fetched)
+    tags = [f"qq-A{letter}" for letter in "ABCDEFGHIJ"]
+    # So slow that no token comes back meanwhile, on whatever machine.
+    async with few_tokens_for_strangers(redis, 0.005, 4):
+        assert [await refused(tag) for tag in tags] == [401] * 4 + [429] * 6
+        assert not [tag for tag in tags[4:] if localizer.holds(tag, "problems")]
+        address = str(door.base_url).replace("http", "ws", 1) + "/ws/notifications"
+        async with connect(address) as socket, asyncio.timeout(5):
+            with pytest.raises(ConnectionClosed):
+                await socket.recv()
+            assert (socket.close_code, socket.close_reason) == (1013, "rate-limited")
 
 
 def scope_of(peer: str, headers: Mapping[str, str]) -> dict[str, Any]:
