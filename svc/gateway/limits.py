@@ -127,15 +127,16 @@ class ClientAddress:
     def of(self, scope: Mapping[str, Any]) -> str:
         """Return the nearest address that is not a trusted proxy's; the far end may be forged.
 
-        `scope` is the request's, as ASGI has it.
+        `scope` is the request's, as ASGI has it. A proxy may add to the client's line or write one
+        of its own below: together they are one list (RFC 9110, 5.3).
         """
         client = scope.get("client")
         peer: str = client[0] if client else ""
         if not self.networks:
             return peer
         pairs: Iterable[tuple[bytes, bytes]] = scope["headers"]
-        given = next((value for name, value in pairs if name == b"x-forwarded-for"), b"")
-        forwarded = given.decode("latin-1").split(",")
+        lines = [value for name, value in pairs if name == b"x-forwarded-for"]
+        forwarded = b",".join(lines).decode("latin-1").split(",")
         for hop in (peer, *(text.strip() for text in reversed(forwarded))):
             if not self._trusted(hop):
                 return hop if _is_address(hop) else peer

@@ -1,7 +1,7 @@
 """Rate limits on a real Valkey, and whose bucket a request empties."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -140,8 +140,8 @@ async def test_who_is_not_let_in_takes_tokens_of_their_address_and_without_one_n
             assert (socket.close_code, socket.close_reason) == (1013, "rate-limited")
 
 
-def scope_of(peer: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+def scope_of(peer: str, *lines: str) -> dict[str, Any]:
+    raw = [(b"x-forwarded-for", line.encode()) for line in lines]
     return {"type": "http", "client": (peer, 1), "headers": raw, "path": "/", "method": "GET"}
 
 
@@ -154,10 +154,12 @@ def scope_of(peer: str, headers: Mapping[str, str]) -> dict[str, Any]:
         ("10.0.0.0/8", "10.1.2.3", "1.1.1.1, 203.0.113.1, 10.9.9.9", "203.0.113.1"),
         ("10.0.0.0/8", "10.1.2.3", "nonsense", "10.1.2.3"),
         ("10.0.0.0/8", "10.1.2.3", "", "10.1.2.3"),
+        ("10.0.0.0/8", "10.1.2.3", "1.1.1.1\n203.0.113.1", "203.0.113.1"),
+        ("10.0.0.0/8", "10.1.2.3", "1.1.1.1\n2.2.2.2, 203.0.113.1\n10.9.9.9", "203.0.113.1"),
     ],
 )
 def test_only_a_trusted_proxy_may_say_whom_it_speaks_for(
     trusted: str, peer: str, forwarded: str, address: str
 ) -> None:
-    scope = scope_of(peer, {"x-forwarded-for": forwarded})
+    scope = scope_of(peer, *forwarded.split("\n"))
     assert ClientAddress(trusted).of(scope) == address
