@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from nats.errors import Error as NatsError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -108,7 +111,8 @@ class Hub:
         """Take the connection at use: it exists only once the service runs."""
         self.connection = connection
         self.channels: dict[str, Channel] = {}
-        self.lock = asyncio.Lock()
+        # A lock lives for as long as somebody holds it or waits for it.
+        self.locks = WeakValueDictionary[str, asyncio.Lock]()
 
     @asynccontextmanager
     async def follow(self, subject: str, pace_s: float = 0) -> AsyncGenerator[Follower]:
@@ -117,7 +121,7 @@ class Hub:
         With a pace, in seconds, only the newest message of each subject within it is kept.
         """
         follower = PacedFollower(pace_s) if pace_s else Follower()
-        async with self.lock:
+        async with self._lock(subject):
             channel = self.channels.get(subject)
             if channel is None:
                 channel = self.channels[subject] = await self._open(subject)
@@ -129,6 +133,10 @@ class Hub:
             if not channel.followers:
                 await self._close(subject)
 
+    def _lock(self, subject: str) -> asyncio.Lock:
+        """Return what opening and closing this channel wait for; no other channel does."""
+        return self.locks.setdefault(subject, asyncio.Lock())
+
     async def _open(self, subject: str) -> Channel:
         followers: set[Follower] = set()
 
@@ -139,12 +147,17 @@ class Hub:
 
         connection = self.connection()
         subscription = await connection.subscribe(subject, cb=deliver)
-        # The broker has the subscription once it answers this ping.
-        await connection.flush(timeout=2)
+        try:
+            # The broker has the subscription once it answers this ping.
+            await connection.flush(timeout=2)
+        except BaseException:  # a client that leaves cancels this
+            with suppress(NatsError):  # a connection that ends takes it along
+                await subscription.unsubscribe()
+            raise
         return Channel(subscription, followers)
 
     async def _close(self, subject: str) -> None:
-        async with self.lock:
+        async with self._lock(subject):
             channel = self.channels.get(subject)
             if channel is None or channel.followers:
                 return
