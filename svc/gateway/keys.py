@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -87,7 +88,10 @@ class Keys:
         if value is None:
             return None
         known = msgspec.json.decode(value, type=identity.security.PublishedApiKey)
-        if known.expires_at is not None and known.expires_at <= self.clock.now():
+        ends = known.expires_at
+        if ends is not None and ends.tzinfo is None:  # identity once took times without an offset
+            ends = ends.replace(tzinfo=UTC)
+        if ends is not None and ends <= self.clock.now():
             return None
         return frozenset(known.scopes)
 

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from svc.mesh.contract import Call, Event
 from svc.mesh.errors import NotFound, Refused
-from svc.mesh.types import Amount, AmountOrZero, Empty, EventData, Id, Request
+from svc.mesh.types import Amount, AmountOrZero, Empty, EventData, Id, Instant, Request
 
 PRODUCTS = ("sportsbook", "casino")
 """Where stakes are made."""
@@ -29,7 +29,7 @@ class CountStake(Request, frozen=True, kw_only=True):
     user_id: Id
     stake_id: Id
     amount: Amount
-    placed_at: datetime
+    placed_at: Instant
 
 
 class CountReturn(Request, frozen=True, kw_only=True):

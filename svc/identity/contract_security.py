@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from svc.mesh.context import Context
 from svc.mesh.contract import Call, Route
 from svc.mesh.errors import Conflict, Forbidden, NotFound, Refused, Unauthenticated, Unavailable
-from svc.mesh.types import Empty, Id, Limit, Reply, Request, ShortText
+from svc.mesh.types import Empty, Id, Instant, Limit, Reply, Request, ShortText
 
 MONEY_SERVICES = ("sportsbook", "casino", "payment", "wallet")
 """Where a player's money is put at risk or paid in: each confirms that an exclusion holds there.
@@ -53,7 +53,7 @@ class ConfirmExclusion(Request, frozen=True, kw_only=True):
     """The calling service takes nothing of a player any more, until that instant."""
 
     user_id: Id
-    until: datetime
+    until: Instant
 
 
 class OwnSession(Request, frozen=True, kw_only=True):
@@ -191,7 +191,7 @@ class MakeApiKey(Request, frozen=True, kw_only=True):
 
     name: ShortText
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=16)]
-    expires_at: datetime | None = None
+    expires_at: Instant | None = None
     actor_id: Id | None = None
 
 

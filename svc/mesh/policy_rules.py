@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from svc.mesh.errors import Invalid
 from svc.mesh.policy_releases import LABEL, SHADOW, STABLE
+from svc.mesh.types import Instant
 from svc.mesh.wire import UNREADABLE
 
 BUCKET = "mesh_policy"
@@ -26,7 +27,6 @@ KEY = re.compile(r"(canary|mirror|fault|limit)\.([a-z_]+)\.([a-z_]+)\.([a-z0-9_]
 Percent = Annotated[int, Meta(ge=1, le=100)]
 Release = Annotated[str, Meta(pattern=f"^{LABEL}$")]
 Milliseconds = Annotated[int, Meta(ge=1, le=60_000)]
-Instant = Annotated[datetime, Meta(tz=True)]
 Abort = Literal["unavailable", "timeout", "internal"]
 
 

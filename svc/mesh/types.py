@@ -4,6 +4,7 @@ Money is always an integer count of minor units next to an ISO 4217 currency, id
 text (version 7 where we mint them), times are aware datetimes in UTC.
 """
 
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -25,6 +26,8 @@ Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", max_length=3, description=
 OddsText = Annotated[
     str, Meta(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$", description="Decimal odds as text")
 ]
+Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339, with its offset")]
+"""A time that somebody gives us: without an offset it could not be compared with any of ours."""
 Limit = Annotated[int, Meta(ge=1, le=200, description="How many items at most")]
 NO_ZERO = r"^[^\x00]*$"
 """Postgres keeps no zero character in text."""

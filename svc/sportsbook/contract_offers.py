@@ -15,6 +15,7 @@ from svc.mesh.types import (
     Empty,
     Id,
     IdempotencyKey,
+    Instant,
     Reply,
     Request,
     ShortText,
@@ -118,8 +119,8 @@ class Deduction(Request, frozen=True, kw_only=True):
     market_id: Annotated[int, Meta(ge=0, le=1_000_000)]
     specifiers: Annotated[str, Meta(max_length=255, pattern=NO_ZERO)] = ""
     percent: Annotated[int, Meta(ge=1, le=90)]
-    from_at: Annotated[datetime, Meta(tz=True)]
-    until_at: Annotated[datetime, Meta(tz=True)]
+    from_at: Instant
+    until_at: Instant
 
 
 QUOTE_CASH_OUT = Call(

@@ -3,7 +3,6 @@
 The one module of this service that others may import.
 """
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -16,6 +15,7 @@ from svc.mesh.types import (
     Currency,
     EventData,
     Id,
+    Instant,
     Reply,
     Request,
     ShortText,
@@ -24,7 +24,6 @@ from svc.mesh.types import (
 from svc.wallet.contract_statements import (
     Entries,
     EntriesOf,
-    Instant,
     Statement,
     StatementOf,
 )
@@ -224,8 +223,8 @@ class AuditReport(Reply, frozen=True, kw_only=True):
 class TotalsOf(Request, frozen=True, kw_only=True):
     """The sums by kind for a span of days, for reconciliation."""
 
-    since: datetime
-    until: datetime
+    since: Instant
+    until: Instant
 
 
 class KindTotal(Struct, frozen=True, kw_only=True):

@@ -5,10 +5,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from svc.mesh.types import Id, Limit, LocaleTag, Reply, Request, SignedAmount
+from svc.mesh.types import Id, Instant, Limit, LocaleTag, Reply, Request, SignedAmount
 
 Account = Literal["cash", "bonus", "held"]
-Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339, with its offset")]
 
 
 class EntriesOf(Request, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """The gRPC door: keys and scopes, statuses, deadlines, health and reflection."""
 
+from hashlib import sha256
 from typing import Any, cast
 
 import grpc
@@ -13,18 +14,47 @@ from proto.betmesh.wallet.v1 import wallet_pb2
 from svc.gateway.grpc_door import ALL_SCOPES
 from svc.gateway.keys import Keys
 from svc.gateway.state import gateway_of
-from svc.identity import contract
+from svc.identity import contract, contract_security as security
 from svc.mesh.clock import SystemClock, new_id
 from svc.mesh.errors import DeclarationError, Forbidden, Unauthenticated
 from tests.gateway.conftest import Player
 from tests.gateway.grpc_wallet import Metadata, deduction, funded, refused
 from tests.support.mesh import Operator, Services
+from tests.support.platform import Platform
 from tests.support.waiting import until
 
 
 @pytest.fixture
 def identity(channel: grpc.aio.Channel) -> Any:
     return cast("Any", identity_pb2_grpc.IdentityStub)(channel)
+
+
+async def test_a_key_whose_end_was_told_without_an_offset_ends_then_in_utc(
+    identity: Any, platform: Platform
+) -> None:
+    """Identity takes no such time any more, but its bucket may still hold some."""
+    ends = {new_id(): b"2020-01-01T00:00:00", new_id(): b"2999-01-01T00:00:00"}
+    async with platform.nats("identity") as connection:
+        bucket = await connection.jetstream().key_value("identity")
+        for given, end in ends.items():
+            entry = security.api_key_entry(sha256(given.encode()).digest())
+            told = b'{"key_id": "%b", "scopes": ["identity.read"], "expires_at": "%b"}'
+            await bucket.put(entry, told % (given.encode(), end))
+
+    async def answer(given: str) -> grpc.StatusCode:
+        metadata = (("authorization", f"Bearer {given}"),)
+        code, _ = await refused(
+            identity.GetUser(identity_pb2.GetUserRequest(user_id=new_id()), metadata=metadata)
+        )
+        return code
+
+    ended, going_on = ends
+
+    async def known() -> bool:
+        return await answer(going_on) is grpc.StatusCode.NOT_FOUND
+
+    await until(known)
+    assert await answer(ended) is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_money_moves_once_per_transfer_and_comes_back_by_rollback(

@@ -1,13 +1,14 @@
 """What was agreed stays readable: old messages decode, and what would break them has a name."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, inspect
 
 from svc import catalogue
 from svc.generate import history
@@ -31,6 +32,27 @@ def test_every_form_that_a_message_ever_had_still_decodes(name: str) -> None:
 
 def test_no_contract_breaks_what_was_agreed() -> None:
     assert history.refusals() == []
+
+
+def times_of(kind: inspect.Type) -> Iterator[inspect.DateTimeType]:
+    """Yield the times in a message, those in its parts too."""
+    if isinstance(kind, inspect.DateTimeType):
+        yield kind
+    elif isinstance(kind, inspect.StructType):
+        for field in kind.fields:
+            yield from times_of(field.type)
+    elif isinstance(kind, inspect.UnionType):
+        for one in kind.types:
+            yield from times_of(one)
+    elif isinstance(kind, inspect.ListType):
+        yield from times_of(kind.item_type)
+
+
+@pytest.mark.parametrize("name", catalogue.NAMES)
+def test_a_time_in_a_request_comes_with_its_offset(name: str) -> None:
+    for call in catalogue.contract(name).answers:
+        found = list(times_of(inspect.type_info(call.request)))
+        assert all(time.tz for time in found), call.subject
 
 
 def form(base: type[Struct], fields: Fields) -> type[Struct]:

@@ -12,7 +12,7 @@ from svc.identity import contract as identity, contract_security as security, pa
 from svc.identity.contract import LogIn, Refresh, Tokens, VerifyToken
 from svc.mesh import tokens
 from svc.mesh.clock import new_id
-from svc.mesh.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from svc.mesh.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from svc.notification import contract as notification
 from tests.identity.people import PASSWORD, bucket, logged_in, registered
 from tests.support.mesh import Operator, Services
@@ -405,3 +405,11 @@ async def test_an_api_key_is_published_by_digest_and_ended(
         await bucket(platform, entry)
     with pytest.raises(NotFound):
         await operator.call(security.REVOKE_API_KEY, security.RevokeApiKey(key_id=new_id()))
+
+
+async def test_a_key_that_ends_at_a_time_without_an_offset_is_not_made(operator: Operator) -> None:
+    request = security.MakeApiKey(
+        name="partner", scopes=["wallet.read"], expires_at=datetime.fromisoformat("2999-01-01")
+    )
+    with pytest.raises(Invalid, match="expires_at"):
+        await operator.call(security.MAKE_API_KEY, request)
