@@ -76,7 +76,7 @@ class SessionShown(Struct, frozen=True, kw_only=True):
 
 
 class Sessions(Reply, frozen=True, kw_only=True):
-    """The sessions that go on, newest first."""
+    """The sessions that go on, newest first: 200 at most, a log-in ends what is beyond."""
 
     items: list[SessionShown]
 

@@ -32,6 +32,7 @@ from svc.mesh.types import Empty
 from svc.wallet import contract as wallet
 
 EVENTS_MAX = 1_000
+"""The newest; the pages of `security_events` have all of them."""
 
 
 async def export(request: OwnData, context: Context) -> Export:
@@ -54,7 +55,9 @@ async def export(request: OwnData, context: Context) -> Export:
             excluded_until=user.excluded_until,
             limits=[ExportedLimit(kind=x.kind, period=x.period, amount=x.amount) for x in limits],
             verification=await verification_store.of_user(tx, user_id),
-            sessions=await session_store.open_sessions(tx, user_id, "", context.now()),
+            sessions=await session_store.open_sessions(
+                tx, user_id, "", context.now(), limit=rules.SESSIONS_MAX
+            ),
             security_events=await security_store.events(tx, user_id, None, EVENTS_MAX),
         )
         await audit.note(tx, user_id, "exported")

@@ -28,6 +28,8 @@ PERIODS: dict[Period, timedelta] = {
 COOLING_OFF = timedelta(hours=24)
 """How long a raised limit waits (UKGC RTS 12: "cooling-off", 24 hours are typical)."""
 REFRESH_LIFETIME = timedelta(days=30)
+SESSIONS_MAX = 200
+"""Sessions that a user has at once: what lists all or ends all of them has to come to its end."""
 STAFF_ROLES = frozenset({"operator", "admin"})
 ADMIN_PERMISSIONS = frozenset({"identity.set_roles", "identity.api_keys", "identity.rotate_keys"})
 """What changes who may do what is not for every member of staff."""

@@ -109,21 +109,41 @@ async def note_reality_check(tx: Tx, session_id: str, now: datetime) -> None:
 
 
 async def open_sessions(
-    tx: Tx, user_id: str, current: str, now: datetime
-) -> list[SessionShown]:  # fmt: skip
-    """Return the sessions of a user that go on, newest first; one of them is the current one."""
+    tx: Tx, user_id: str, current: str, now: datetime, *, limit: int | None = None
+) -> list[SessionShown]:
+    """Return the sessions of a user that go on, newest first; one of them is the current one.
+
+    All of them, or as many as the limit says.
+    """
     rows = await tx.fetch(
         """
         SELECT session_id::text, device, ip, created_at, last_seen_at, expires_at,
                session_id::text = $2 AS current
         FROM sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $3
-        ORDER BY session_id DESC
+        ORDER BY session_id DESC LIMIT $4
         """,
         user_id,
         current,
         now,
+        limit,
     )
     return [SessionShown(**dict(row)) for row in rows]
+
+
+async def least_used(tx: Tx, user_id: str, now: datetime, *, keep: int, limit: int) -> list[str]:
+    """Return the ids of sessions that go on, but for those to keep, which were used last."""
+    rows = await tx.fetch(
+        """
+        SELECT session_id::text FROM sessions
+        WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
+        ORDER BY last_seen_at DESC, session_id DESC OFFSET $3 LIMIT $4
+        """,
+        user_id,
+        now,
+        keep,
+        limit,
+    )
+    return [row["session_id"] for row in rows]
 
 
 async def is_session_of(tx: Tx, session_id: str, user_id: str) -> bool:

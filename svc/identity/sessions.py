@@ -3,7 +3,7 @@
 import secrets
 from hashlib import sha256
 
-from svc.identity import audit, session_store, signing_keys, store
+from svc.identity import audit, rules, session_store, signing_keys, store
 from svc.identity.contract import (
     SESSION_REVOKED,
     USER_LOGGED_IN,
@@ -13,7 +13,6 @@ from svc.identity.contract import (
     UserLoggedIn,
 )
 from svc.identity.contract_security import OwnSession, Sessions
-from svc.identity.rules import REFRESH_LIFETIME, is_reality_check_due
 from svc.mesh import tokens
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
@@ -24,11 +23,17 @@ from svc.notification import contract as notification
 LOGGED_OUT = "logged-out"
 REVOKED = "ended-by-user"
 REUSED = "refresh-token-reused"
+TOO_MANY = "too-many-sessions"
+ENDED_AT_ONCE = 20
+"""What one log-in ends at most: were there ever more, the next ones go on."""
 REFRESH_REFUSED = "the refresh token is not valid (any more): log in again"
 
 
 async def open_session(tx: Tx, user: store.UserRow, request: LogIn) -> Tokens:
-    """Store a new session with its first refresh token, and tell."""
+    """Store a new session with its first refresh token, and tell.
+
+    Of more than SESSIONS_MAX those end that were not used for longest.
+    """
     context = tx.context
     session_id, now = context.new_id(), context.now()
     await session_store.open_session(
@@ -38,8 +43,12 @@ async def open_session(tx: Tx, user: store.UserRow, request: LogIn) -> Tokens:
         device=audit.storable(request.device),
         ip=audit.storable(request.ip),
         created_at=now,
-        expires_at=now + REFRESH_LIFETIME,
+        expires_at=now + rules.REFRESH_LIFETIME,
     )
+    for surplus in await session_store.least_used(
+        tx, user.user_id, now, keep=rules.SESSIONS_MAX, limit=ENDED_AT_ONCE
+    ):
+        await revoke(tx, user.user_id, surplus, TOO_MANY)
     logged_in = UserLoggedIn(user_id=user.user_id, session_id=session_id)
     await tx.publish(USER_LOGGED_IN, logged_in, subject=user.user_id)
     return await _tokens(tx, user, session_id)
@@ -62,7 +71,9 @@ async def rotate(context: Context, refresh_token: str) -> Tokens:
             if user is None or user.closed:
                 raise Unauthenticated(REFRESH_REFUSED)
             await session_store.use_refresh_token(tx, digest, now)
-            await session_store.extend_session(tx, row.session_id, now, now + REFRESH_LIFETIME)
+            await session_store.extend_session(
+                tx, row.session_id, now, now + rules.REFRESH_LIFETIME
+            )
             if "player" in user.roles:
                 await _check_reality(tx, row)
             return await _tokens(tx, user, row.session_id)
@@ -77,7 +88,7 @@ async def _check_reality(tx: Tx, row: session_store.RefreshRow) -> None:
     """
     now = tx.context.now()
     minutes = int(tx.context.runtime.settings.get("REALITY_CHECK_MINUTES", "60"))
-    if not is_reality_check_due(row.last_check_at, now, minutes):
+    if not rules.is_reality_check_due(row.last_check_at, now, minutes):
         return
     await session_store.note_reality_check(tx, row.session_id, now)
     passed = int((now - row.created_at).total_seconds()) // 60
@@ -103,7 +114,7 @@ async def shown(request: OwnSession, context: Context) -> Sessions:
     """Return the sessions of a user that go on, newest first."""
     async with context.transaction() as tx:
         rows = await session_store.open_sessions(
-            tx, request.user_id, request.session_id, context.now()
+            tx, request.user_id, request.session_id, context.now(), limit=rules.SESSIONS_MAX
         )
     return Sessions(items=rows)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from svc.identity import contract as identity
+from svc.identity import contract as identity, contract_security as security, rules
 from svc.identity.contract import (
     Authorize,
     LogIn,
@@ -15,6 +15,7 @@ from svc.identity.contract import (
     Tokens,
     VerifyToken,
 )
+from svc.identity.contract_privacy import EXPORT, OwnData
 from svc.mesh import tokens
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Unauthenticated
@@ -240,3 +241,46 @@ async def test_a_restart_keeps_the_key_so_tokens_go_on_holding(
     await services("identity")
     assert await bucket(platform, tokens.JWKS_KEY) == before
     await operator.call(identity.VERIFY_TOKEN, VerifyToken(token=pair.access_token))
+
+
+async def test_of_more_sessions_than_a_user_may_have_those_end_that_were_not_used_for_longest(
+    operator: Operator, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "SESSIONS_MAX", 3)
+    user_id, email = await registered(operator)
+    first, second, third = [await logged_in(operator, email) for _ in range(3)]
+    first = await operator.call(identity.REFRESH, Refresh(refresh_token=first.refresh_token))
+    fourth = await logged_in(operator, email)
+    with pytest.raises(Unauthenticated):
+        await operator.call(identity.REFRESH, Refresh(refresh_token=second.refresh_token))
+    ids = [
+        (
+            await operator.call(identity.VERIFY_TOKEN, VerifyToken(token=pair.access_token))
+        ).session_id
+        for pair in (fourth, third, first)
+    ]
+    mine = security.OwnSession(user_id=user_id, session_id=ids[0])
+    shown = await operator.call(security.LIST_SESSIONS, mine)
+    assert [session.session_id for session in shown.items] == ids
+    ended = await operator.heard(identity.SESSION_REVOKED, lambda data: data.user_id == user_id)
+    assert ended.data.session_id not in ids
+    assert await bucket(platform, tokens.revoked_key(ended.data.session_id)) == b"true"
+
+
+async def test_sessions_beyond_all_bounds_are_neither_listed_nor_exported_and_can_be_ended(
+    operator: Operator, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id, email = await registered(operator)
+    for _ in range(6):
+        await logged_in(operator, email)
+    monkeypatch.setattr(rules, "SESSIONS_MAX", 2)
+    mine = security.OwnSession(user_id=user_id, session_id=new_id())
+    assert len((await operator.call(security.LIST_SESSIONS, mine)).items) == 2
+    exported = await operator.call(EXPORT, OwnData(user_id=user_id))
+    assert len(exported.sessions) == 2
+    await operator.call(security.REVOKE_OTHERS, mine)
+    async with platform.database("identity") as connection:
+        going_on = await connection.fetchval(
+            "SELECT count(*) FROM sessions WHERE user_id = $1 AND revoked_at IS NULL", user_id
+        )
+    assert going_on == 0
