@@ -8,7 +8,7 @@ from prometheus_client import Counter as Metric
 CALLER = re.compile(r"betmesh-([a-z][a-z0-9_]{0,31})")
 ANYBODY = "other"
 PLACES_MAX = 1_000
-"""Distinct things counted: locales and namespaces are the client's free choice."""
+"""Distinct things counted: locales, namespaces, callers are the client's free choice."""
 
 REQUESTS_METRIC = Metric(
     "betmesh_localization_requests", "Bundles served, by caller.", ["caller", "namespace"]
@@ -28,8 +28,9 @@ class Usage:
         """Count a bundle that was asked for and found."""
         found = CALLER.fullmatch(user_agent)
         caller = found[1] if found else ANYBODY
-        self.requests[_bounded(self.requests, f"{caller}/{namespace}")] += 1
-        REQUESTS_METRIC.labels(caller, namespace).inc()
+        place = _bounded(self.requests, f"{caller}/{namespace}")
+        self.requests[place] += 1
+        REQUESTS_METRIC.labels(caller if place != ANYBODY else ANYBODY, namespace).inc()
 
     def miss(self, locale: str, namespace: str) -> None:
         """Count a bundle that no file answers for, whether English stood in for it or nothing."""

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from svc.localization.usage import usage
+from svc.localization.usage import PLACES_MAX, REQUESTS_METRIC, Usage, usage
 
 
 async def test_a_bundle_comes_with_its_language_version_and_direction(
@@ -92,3 +92,14 @@ async def test_requests_are_counted_by_the_service_that_asks(http: httpx.AsyncCl
     await http.get("/v1/i18n/en/localization", headers={"user-agent": "curl/8"})
     after = usage.requests["wallet/localization"], usage.requests["other/localization"]
     assert after == (before[0] + 1, before[1] + 1)
+
+
+def test_whatever_clients_call_themselves_few_names_are_counted() -> None:
+    counted = Usage()
+    for number in range(PLACES_MAX + 50):
+        counted.request(f"betmesh-flood{number}", "problems")
+    assert len(counted.requests) == PLACES_MAX + 1
+    assert counted.requests["other"] == 50
+    [metric] = REQUESTS_METRIC.collect()
+    names = {sample.labels["caller"] for sample in metric.samples}
+    assert len([name for name in names if name.startswith("flood")]) == PLACES_MAX
