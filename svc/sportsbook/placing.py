@@ -113,7 +113,8 @@ async def finish(bet: BetRow, context: Context) -> BetAccepted:
 async def _paid(bet: BetRow, context: Context) -> BetAccepted:
     """Have the stake taken, then accept; what forbids it rejects the bet for good."""
     if bet.counted and (exceeded := await own_limits.refusal(bet, context)) is not None:
-        return await _reject(bet, exceeded, context)
+        # Somebody else may have been let through before, or will be: room comes and goes.
+        return await _reject(bet, exceeded, context, undo=True)
     try:
         await context.call(
             wallet.DEDUCT_BALANCE,
@@ -186,10 +187,13 @@ async def _after_second_look(bet: BetRow, context: Context) -> BetAccepted:
     async with context.transaction() as tx:
         try:
             await _look_again(bet, tx)
-        except (Refused, NotFound) as found:
-            refusal = found
+        except Refused as found:
+            # Whoever looked before may be asking the wallet: then their look is the one that holds.
+            if await store_bets.lock_unasked(tx, bet.bet_id):
+                await _rejected(bet, found, tx)
+                refusal = found
     if refusal is not None:
-        return await _reject(bet, refusal, context)
+        raise refusal
     async with context.transaction() as tx:
         looked_at = await store_bets.by_id(tx, bet.bet_id)
     assert looked_at is not None
@@ -203,7 +207,8 @@ async def _look_again(bet: BetRow, tx: Tx) -> None:
     offers = await store_events.lock_offers(tx, [leg.key for leg in win])
     current = striking.current_odds([leg.key for leg in win], offers, tx.context.now())
     rules.check_prices(bet.odds_policy, [leg.odds for leg in win], current)
-    await store_bets.strike_again(tx, bet.bet_id, current, *_worth(bet, current, legs, tx))
+    if await store_bets.lock_unasked(tx, bet.bet_id):
+        await store_bets.strike_again(tx, bet.bet_id, current, *_worth(bet, current, legs, tx))
 
 
 def _worth(bet: BetRow, current: list[Decimal], legs: list[LegRow], tx: Tx) -> tuple[Decimal, int]:
@@ -292,25 +297,38 @@ def _placed(bet: BetRow, events: list[str]) -> BetPlaced:
     )
 
 
-async def _reject(bet: BetRow, refusal: Refused, context: Context) -> BetAccepted:
-    """Reject a bet for good and raise the refusal, unless it was accepted meanwhile."""
-    stored = {"name": refusal.name, "detail": refusal.detail, "members": refusal.members}
+async def _reject(
+    bet: BetRow, refusal: Refused, context: Context, *, undo: bool = False
+) -> BetAccepted:
+    """Reject a bet for good and raise the refusal, unless it was accepted meanwhile.
+
+    With `undo` the stake goes back should somebody else have it taken, were it afterwards.
+    """
     async with context.transaction() as tx:
-        rejected = await store_bets.reject(tx, bet.bet_id, stored)
-        if rejected:
-            await store_exposure.release(tx, [bet.bet_id])
-            if bet.free_bet_id is not None:
-                await store_exposure.give_back(tx, [bet.bet_id])
-            if bet.counted:
-                await own_limits.tell(tx, [(bet.user_id, own_limits.stands(bet, taken=False))])
-            await tx.publish(
-                BET_REJECTED,
-                BetRejected(bet_id=bet.bet_id, user_id=bet.user_id, reason=refusal.name),
-                subject=bet.bet_id,
-            )
+        rejected = await _rejected(bet, refusal, tx)
+        if rejected and undo:
+            await settling.undo_stake(bet, tx)
     if rejected:
         raise refusal
     return await _as_it_stands(bet, context)
+
+
+async def _rejected(bet: BetRow, refusal: Refused, tx: Tx) -> bool:
+    """Write that a bet is rejected, and tell of it; False when it is not pending any more."""
+    stored = {"name": refusal.name, "detail": refusal.detail, "members": refusal.members}
+    if not await store_bets.reject(tx, bet.bet_id, stored):
+        return False
+    await store_exposure.release(tx, [bet.bet_id])
+    if bet.free_bet_id is not None:
+        await store_exposure.give_back(tx, [bet.bet_id])
+    if bet.counted:
+        await own_limits.tell(tx, [(bet.user_id, own_limits.stands(bet, taken=False))])
+    await tx.publish(
+        BET_REJECTED,
+        BetRejected(bet_id=bet.bet_id, user_id=bet.user_id, reason=refusal.name),
+        subject=bet.bet_id,
+    )
+    return True
 
 
 async def _give_up(bet: BetRow, context: Context, refusal: Refused | None = None) -> BetAccepted:

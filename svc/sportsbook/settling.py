@@ -243,6 +243,22 @@ def _take_back(bet: BetRow, changes: Changes) -> None:
     changes.rolled_back.append((bet.bet_id, told))
 
 
+async def undo_stake(bet: BetRow, tx: Tx) -> None:
+    """Have a rejected bet's stake rolled back, taken or not: it can't be taken any more then."""
+    order = TransferOrder(
+        transfer_id=payment_id(bet.bet_id, bet.version, "reject"),
+        op="rollback",
+        bet_id=bet.bet_id,
+        user_id=bet.user_id,
+        amount=bet.stake,
+        currency=bet.currency,
+        kind="bet_refund",
+        original_transfer_id=bet.stake_transfer_id,
+    )
+    await store_settlement.order(tx, [order], tx.context.now())
+    tx.after_commit(paying.of(tx.context).wake)
+
+
 async def _write(tx: Tx, changes: Changes) -> None:
     """Write a round of changes, one statement for each kind of thing, and tell of them."""
     now = tx.context.now()

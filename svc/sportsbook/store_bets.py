@@ -195,24 +195,38 @@ async def told(tx: Tx, bet_ids: Sequence[str]) -> tuple[dict[str, list[str]], se
     return events, {row["bet_id"] for row in rows if row["decided"]}
 
 
+async def lock_unasked(tx: Tx, bet_id: str) -> bool:
+    """Lock a bet, its legs first; False when its second look is over, and the wallet may be asked.
+
+    Whoever looks again may have read the bet before somebody else was done with looking.
+    """
+    await tx.execute("SELECT FROM leg WHERE bet_id = $1 ORDER BY leg_no FOR UPDATE", bet_id)
+    return bool(
+        await tx.fetchval(
+            """
+            SELECT true FROM bet
+            WHERE bet_id = $1 AND status = 'pending' AND recheck_at IS NOT NULL
+            FOR UPDATE
+            """,
+            bet_id,
+        )
+    )
+
+
 async def strike_again(
     tx: Tx, bet_id: str, odds_legs: Sequence[Decimal], odds: Decimal, potential_payout: int
 ) -> None:
-    """Strike a pending bet at other prices, those of its win legs in their order."""
+    """Strike a locked bet at other prices, those of its win legs in their order."""
     await tx.execute(
         """
         UPDATE leg SET odds = n.odds FROM unnest($2::numeric[]) WITH ORDINALITY AS n (odds, leg_no)
         WHERE bet_id = $1 AND leg.leg_no = n.leg_no AND leg.odds <> n.odds
-          AND EXISTS (SELECT FROM bet WHERE bet.bet_id = leg.bet_id AND status = 'pending')
         """,
         bet_id,
         list(odds_legs),
     )
     await tx.execute(
-        """
-        UPDATE bet SET odds = $2, potential_payout = $3, recheck_at = NULL
-        WHERE bet_id = $1 AND status = 'pending'
-        """,
+        "UPDATE bet SET odds = $2, potential_payout = $3, recheck_at = NULL WHERE bet_id = $1",
         bet_id,
         odds,
         potential_payout,

@@ -16,6 +16,7 @@ from svc.sportsbook.contract import (
 )
 from svc.wallet import contract as wallet
 from tests.support.mesh import Operator
+from tests.support.platform import Platform
 from tests.support.waiting import until
 
 ALONE_S = 6.0
@@ -28,6 +29,26 @@ async def sweep(operator: Operator) -> None:
         service="sportsbook", name="sweep", key="", due_at=SystemClock().now(), payload={}
     )
     await operator.publish(scheduler.JOB_DUE, due, subject="sportsbook.sweep")
+
+
+async def taken(operator: Operator, platform: Platform, bet_id: str) -> None:
+    """Deduct a pending bet's stake as the sportsbook did whose answer got lost."""
+    async with platform.database("sportsbook") as database:
+        row = await database.fetchrow(
+            "SELECT user_id, stake, currency, stake_transfer_id FROM bet WHERE bet_id = $1", bet_id
+        )
+    assert row is not None
+    await operator.call(
+        wallet.DEDUCT_BALANCE,
+        wallet.Transfer(
+            transfer_id=str(row["stake_transfer_id"]),
+            user_id=str(row["user_id"]),
+            amount=row["stake"],
+            currency=row["currency"],
+            kind="bet",
+            reference=bet_id,
+        ),
+    )
 
 
 class Player:

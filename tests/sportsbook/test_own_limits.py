@@ -8,11 +8,20 @@ import pytest
 from svc.casino import contract as casino
 from svc.identity import contract as identity
 from svc.mesh.clock import new_id
+from svc.mesh.errors import Unavailable
 from svc.payment import contract as payment
-from svc.sportsbook.contract import AccountBlocked, BetAccepted, LimitExceeded, NotVerified
+from svc.sportsbook.contract import (
+    LIST_BETS,
+    PLACE_BET,
+    AccountBlocked,
+    BetAccepted,
+    BetsOf,
+    LimitExceeded,
+    NotVerified,
+)
 from tests.identity.people import registered
 from tests.sportsbook.match import Match
-from tests.sportsbook.players import Player
+from tests.sportsbook.players import Player, taken
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
 from tests.support.waiting import until
@@ -120,6 +129,26 @@ async def test_a_loss_limit_counts_what_was_lost_before_it_and_what_came_back(
         return True
 
     await until(wider, "the payout has made room")
+
+
+async def test_a_bet_above_a_limit_is_rejected_and_its_stake_goes_back_if_somebody_had_it_taken(
+    match: Match, player: Player, operator: Operator, platform: Platform, services: Services
+) -> None:
+    await limited(player, platform, "stake", 5_000)
+    slip = player.slip(match.leg())
+    await services.stop("identity")
+    with pytest.raises(Unavailable):
+        await operator.call(PLACE_BET, slip)
+    [bet] = (await operator.call(LIST_BETS, BetsOf(user_id=player.user_id))).items
+    await taken(operator, platform, bet.bet_id)
+    assert await player.cash() == 9000
+    await services("identity")
+    lower = identity.SetLimits(user_id=player.user_id, kind="stake", period="day", amount=500)
+    await operator.call(identity.SET_LIMITS, lower)
+    for _ in range(2):
+        with pytest.raises(LimitExceeded):
+            await operator.call(PLACE_BET, slip)
+    await player.gets_to(10_000)
 
 
 async def test_an_open_dispute_stops_bets_and_rounds_and_a_closed_one_does_not(

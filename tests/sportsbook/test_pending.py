@@ -7,9 +7,8 @@ import pytest
 from svc.mesh.clock import new_id
 from svc.mesh.errors import Conflict, Unavailable
 from svc.sportsbook.contract import BET_PLACED, LIST_BETS, PLACE_BET, BetsOf, PlaceBet
-from svc.wallet import contract as wallet
 from tests.sportsbook.match import Match
-from tests.sportsbook.players import Player, sweep
+from tests.sportsbook.players import Player, sweep, taken
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
 from tests.support.waiting import until
@@ -111,26 +110,6 @@ async def test_a_wallet_that_answers_too_late_leaves_the_bet_pending_and_is_paid
     answer = await operator.call(PLACE_BET, slip)
     assert answer.status == "accepted"
     assert await player.cash() == 9000
-
-
-async def taken(operator: Operator, platform: Platform, bet_id: str) -> None:
-    """Deduct a pending bet's stake as the sportsbook did whose answer got lost."""
-    async with platform.database("sportsbook") as database:
-        row = await database.fetchrow(
-            "SELECT user_id, stake, currency, stake_transfer_id FROM bet WHERE bet_id = $1", bet_id
-        )
-    assert row is not None
-    await operator.call(
-        wallet.DEDUCT_BALANCE,
-        wallet.Transfer(
-            transfer_id=str(row["stake_transfer_id"]),
-            user_id=str(row["user_id"]),
-            amount=row["stake"],
-            currency=row["currency"],
-            kind="bet",
-            reference=bet_id,
-        ),
-    )
 
 
 async def backdate(platform: Platform, bet_id: str) -> None:

@@ -4,7 +4,14 @@ import asyncio
 
 import pytest
 
-from svc.sportsbook.contract import BetAccepted, LimitExceeded, MarketClosed, OddsChanged
+from svc.mesh.errors import Unavailable
+from svc.sportsbook.contract import (
+    PLACE_BET,
+    BetAccepted,
+    LimitExceeded,
+    MarketClosed,
+    OddsChanged,
+)
 from tests.sportsbook.match import Match, now_ms
 from tests.sportsbook.players import Player, until
 from tests.support.mesh import Operator
@@ -55,6 +62,36 @@ async def test_a_live_bet_is_refused_when_its_market_stopped_while_it_waited(
     with pytest.raises(MarketClosed):
         await bet
     assert await player.cash() == 10_000
+
+
+async def test_a_bet_that_somebody_else_asks_the_wallet_about_is_not_refused_by_a_later_look(
+    match: Match, player: Player, operator: Operator, platform: Platform
+) -> None:
+    await match.odds(inside=LIVE)
+    slip = player.slip(match.leg())
+    async with platform.database("wallet") as ledger, ledger.transaction():
+        await ledger.execute("LOCK TABLE transfer IN ACCESS EXCLUSIVE MODE")
+        first = asyncio.create_task(operator.call(PLACE_BET, slip))
+        await waiting(platform, 1, player)
+        async with platform.database("sportsbook") as database:
+            await database.execute(
+                "UPDATE bet SET recheck_at = recheck_at + interval '700 ms' WHERE user_id = $1",
+                player.user_id,
+            )
+        second = asyncio.create_task(operator.call(PLACE_BET, slip))
+        await waiting(platform, 0, player)
+        await match.stop()
+        answers = await asyncio.gather(first, second, return_exceptions=True)
+    assert all(isinstance(each, Unavailable) for each in answers), answers
+
+    async def accepted() -> bool:
+        try:
+            return (await operator.call(PLACE_BET, slip)).status == "accepted"
+        except Unavailable:  # the wallet, which was silent, is still given a rest
+            return False
+
+    await until(accepted, "the bet is accepted")
+    assert await player.cash() == 9000
 
 
 async def test_an_outcome_takes_no_more_risk_than_its_limit_and_a_refusal_reserves_none(
