@@ -20,6 +20,7 @@ from svc.mesh.context import Context
 from svc.mesh.errors import Refused, Unavailable
 from svc.mesh.settings import MissingSetting
 from svc.sportsbook import feed, feed_recovery
+from svc.sportsbook.feed_lanes import Lanes
 
 SETTING = "BETRADAR_AMQP_URL"
 STREAM = "amqp"
@@ -29,8 +30,6 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 30.0
 RETRY_S = 1.0
 LETTER_BYTES_MAX = 512 * 1024
 """A letter must fit into a message of the broker; what is longer is no message of the feed."""
-SYSTEM = "-"
-"""How keys of messages about producers begin; those about events begin with a priority."""
 
 
 class Delivery(Protocol):
@@ -66,39 +65,25 @@ class Standing:
 
 
 class Intake:
-    """Takes messages in as they come, several at a time, and acknowledges what is safe."""
+    """Takes messages in as they come, of several events at a time; acknowledges what is safe."""
 
     def __init__(self, context: Context, gone: Sequence[type[Exception]] = ()) -> None:
         """Take in for one service; `gone` is what acknowledging raises without a connection."""
         self.context = context
         self.gone = tuple(gone)
-        self.working: set[asyncio.Task[None]] = set()
+        self.lanes = Lanes(self._bring)
 
     async def take(self, message: Delivery) -> None:
-        """Take in one message, or begin to; to be called in the order in which they came.
-
-        An alive says that nothing before it is missing, and a snapshot_complete that it was sent
-        whole, so both wait for what came before them.
-        """
-        if (message.routing_key or "").startswith(SYSTEM):
-            await self.rest()
-            await self._bring(message)
-            return
-        task = asyncio.create_task(self._bring(message))
-        self.working.add(task)
-        task.add_done_callback(self.working.discard)
+        """Take in one message, or begin to; to be called in the order in which they came."""
+        await self.lanes.take(message.routing_key or "", message)
 
     async def rest(self) -> None:
         """Wait until all that was begun is done."""
-        while self.working:
-            await asyncio.gather(*self.working)
+        await self.lanes.rest()
 
     async def stop(self) -> None:
         """Begin nothing more; what is not done yet was not acknowledged, a recovery brings it."""
-        tasks = list(self.working)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.lanes.stop()
 
     async def _bring(self, message: Delivery) -> None:
         context = self.context.runtime.context()

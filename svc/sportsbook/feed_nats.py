@@ -6,7 +6,6 @@ the dead letters with the reason. All instances share the messages of a bridge; 
 reads the exchange without one.
 """
 
-import asyncio
 from typing import Any
 
 from nats.errors import Error as NatsError
@@ -17,12 +16,13 @@ from svc.mesh.delivery import Arrival
 from svc.mesh.errors import Refused, Unavailable
 from svc.mesh.pulling import Source
 from svc.sportsbook import feed
+from svc.sportsbook.feed_lanes import Lanes
 
 NAME, DURABLE = "UOF", "sportsbook"
 ROOT = "uof"
 SECOND_NS = 1_000_000_000
 BATCH = 32
-"""Messages that are worked on at once; those about one event wait for each other."""
+"""Messages that are in hand at once; those about one event are worked on in their order."""
 RETRY_S = 1.0
 """After so long a message comes again that could not be stored, or parked."""
 
@@ -63,10 +63,19 @@ PUBLISHES = (
 
 async def read(context: Context) -> None:
     """Take in what the stream holds, until cancelled."""
+
+    async def work(message: tuple[Arrival, bytes]) -> None:
+        await _take_in(*message, context.spawn())
+
+    lanes = Lanes(work)
     async with Source(context.runtime, NAME, DURABLE, BATCH) as source:
-        while True:
-            taken = await source.take()
-            await asyncio.gather(*(_take_in(*each, context.spawn()) for each in taken))
+        try:
+            while True:
+                for arrival, body in await source.take():
+                    await lanes.take(arrival.subject.removeprefix(f"{ROOT}."), (arrival, body))
+                await lanes.rest()
+        finally:
+            await lanes.stop()
 
 
 async def _take_in(arrival: Arrival, body: bytes, context: Context) -> None:

@@ -12,9 +12,10 @@ from typing import cast
 import pytest
 from nats.js.errors import NotFoundError
 
+from svc.mesh.clock import new_id
 from svc.mesh.errors import Unavailable
 from svc.outside.amqp import Exchange
-from svc.sportsbook import feed_recovery
+from svc.sportsbook import feed_recovery, uof
 from svc.sportsbook.feed_amqp import Intake, Standing
 from tests.sportsbook.exchange import VHOST, Reading, price, reading
 from tests.sportsbook.house_door import Door
@@ -232,6 +233,10 @@ class Handed:
         self.acknowledged = True
 
 
+async def so(message: Handed) -> bool:
+    return message.acknowledged
+
+
 async def test_an_alive_counts_only_after_what_came_before_it(
     match: Match, provider: Provider, instance: Reading, platform: Platform
 ) -> None:
@@ -263,6 +268,41 @@ async def test_a_connection_that_could_not_be_made_is_closed() -> None:
 
     left = [one for one in gc.get_objects() if isinstance(one, Connection)]
     assert [one for one in left if not one.is_closed and one.transport is None] == []
+
+
+async def test_a_message_waits_for_the_one_before_it_about_its_event_and_for_no_other_events(
+    match: Match, provider: Provider, instance: Reading, platform: Platform
+) -> None:
+    assert provider
+    await match.odds(product=PRODUCT)
+    other = Match(match.operator)
+    intake = Intake(instance.runtime.context())
+    market = '<odds><market id="1"><outcome id="1" odds="2.0"/></market></odds>'
+    told = f"<odds_change {match.head(PRODUCT)}>{market}</odds_change>"
+    odds = Handed(told, "hi.-.live.odds_change.1.x.1.-")
+    stop = Handed(f'<bet_stop {match.head(PRODUCT)} groups="all"/>', "hi.-.live.bet_stop.1.x.1.-")
+    besides = Handed(f"<bet_stop {other.head(PRODUCT)}/>", "hi.-.live.bet_stop.1.x.2.-")
+    async with platform.database("sportsbook") as database:
+        held = database.transaction()
+        await held.start()
+        await database.execute(
+            "INSERT INTO feed_message (message_id, content_key, kind, body, received_at)"
+            " VALUES ($1, $2, 'odds_change', '', now())",
+            new_id(),
+            uof.read(odds.body).content_key,
+        )
+        for message in (odds, stop, besides):
+            await intake.take(message)
+        await until(lambda: so(besides), "the other event's message is worked on")
+        assert not stop.acknowledged
+        await held.rollback()
+        await intake.rest()
+        assert odds.acknowledged
+        assert stop.acknowledged
+        rows = await database.fetch(
+            "SELECT status FROM feed_message WHERE event_id = $1", match.event_id
+        )
+    assert [row["status"] for row in rows] == ["applied"] * 3
 
 
 def test_who_reads_no_exchange_does_not_load_its_library() -> None:

@@ -55,6 +55,32 @@ async def test_a_message_on_its_subject_does_what_it_does_at_the_door(
     assert (await player.comes_to(placed.bet_id, "settled")).payout == 3100
 
 
+async def test_messages_about_one_event_are_worked_on_in_the_order_in_which_they_came(
+    match: Match, bridge: Client, operator: Operator, platform: Platform
+) -> None:
+    """Were the short stop faster than the long odds before it, they would be ignored as older."""
+    totals = {(18, f"total={line}.5"): {"12": "1.90", "13": "1.90"} for line in range(40)}
+    for each in [match, *(Match(operator) for _ in range(9))]:
+        await each.odds(totals)
+        rows = "".join(
+            f'<market id="18" specifiers="{line}" status="1"><outcome id="12" odds="1.8"/></market>'
+            for _, line in totals
+        )
+        odds = f"<odds_change {each.head()}><odds>{rows}</odds></odds_change>"
+        for body in (odds, f'<bet_stop {each.head()} groups="all"/>'):
+            await bridge.publish("uof." + routing_key(body.encode()), body.encode())
+        async with platform.database("sportsbook") as database:
+
+            async def done() -> list[str]:
+                rows = await database.fetch(
+                    "SELECT kind, status FROM feed_message WHERE event_id = $1",
+                    each.event_id,  # noqa: B023 -- as above
+                )
+                return [row["status"] for row in rows] if len(rows) == 3 else []
+
+            assert await until(done, "all three are worked on") == ["applied"] * 3
+
+
 async def test_what_is_refused_is_a_dead_letter_with_the_reason(
     match: Match, bridge: Client, operator: Operator
 ) -> None:
