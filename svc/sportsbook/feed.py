@@ -1,8 +1,9 @@
 """What each message of the feed does: stored as it came and worked on, exactly once.
 
 The feed has no sequence numbers: per producer, event and market an older odds_change or bet_stop
-is dropped; results and cancellations count by what they say, not by when they come. Messages
-about one event are worked on one after the other.
+is dropped, and a stop holds for older odds of markets that were not known when it came; results
+and cancellations count by what they say, not by when they come. Messages about one event are
+worked on one after the other.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import singledispatch
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from svc.mesh.context import Context
@@ -24,6 +26,7 @@ from svc.sportsbook import (
     store_events,
     store_messages,
     store_producers,
+    store_stops,
     uof,
     view,
 )
@@ -196,7 +199,9 @@ async def sweep(context: Context) -> None:
     async with context.transaction() as tx:
         since = context.now() - FIXTURE_WANTED
         wanted = await store_producers.wanted_fixtures(tx, since, FIXTURES_BATCH)
-        await store_messages.forget(tx, context.now() - MESSAGES_KEPT, FORGET_BATCH)
+        before = context.now() - MESSAGES_KEPT
+        await store_messages.forget(tx, before, FORGET_BATCH)
+        await store_stops.forget(tx, int(before.timestamp() * 1000), FORGET_BATCH)
     for event_id in wanted:
         await fetch_fixture(event_id, context)
 
@@ -223,7 +228,7 @@ async def _(message: OddsChange, tx: Tx) -> Effect:
         return STALE if listed else APPLIED
     theirs = [
         market
-        for key, market in fresh.items()
+        for key, market in (await _stopped(fresh, message, event, tx)).items()
         if not _handed_over_already(market, clocks.get(key), message.product)
     ]
     await store_events.put_markets(tx, message.event_id, message.product, theirs)
@@ -240,6 +245,24 @@ async def _(message: OddsChange, tx: Tx) -> Effect:
         tx, message.event_id, [market for market in theirs if market.outcomes]
     )
     return APPLIED
+
+
+async def _stopped(
+    fresh: dict[MarketKey, MarketOdds], message: OddsChange, event: EventRow, tx: Tx
+) -> dict[MarketKey, MarketOdds]:
+    """Return markets as they are after the bet_stops that are newer than their odds but came first.
+
+    A market that was not known then has no clock that would tell of them.
+    """
+    if event.stopped_ms <= message.timestamp:
+        return fresh
+    shown = dict(fresh)
+    known = feed_descriptions.of(tx.context, view.SHOWN_LOCALE)
+    for stop in await store_stops.after(tx, event.event_id, message.product, message.timestamp):
+        for key, market in shown.items():
+            if market.status == "active" and in_groups(market.id, stop.groups, known):
+                shown[key] = msgspec.structs.replace(market, status=stop.status)
+    return shown
 
 
 def _handed_over_already(market: MarketOdds, clock: ClockRow | None, product: int) -> bool:
@@ -270,7 +293,8 @@ async def _(message: BetStop, tx: Tx) -> Effect:
         and not clock.handed_over
         and in_groups(clock.market_id, message.groups, known)
     ]
-    if clocks and not stopped:
+    newest = await store_stops.put(tx, message)
+    if not stopped and not newest:
         return STALE
     await store_events.stop_markets(tx, message.event_id, message.market_status, stopped)
     await store_events.put_clocks(

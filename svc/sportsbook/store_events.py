@@ -31,6 +31,7 @@ class EventRow(Struct, frozen=True, kw_only=True):
     status_ms: int
     fixture_changed_ms: int
     fixture_generated_at: datetime | None
+    stopped_ms: int
     version: int
 
 
@@ -47,7 +48,7 @@ class ClockRow(Struct, frozen=True, kw_only=True):
 
 EVENT_COLUMNS = (
     "event_id, sport, home, away, name, starts_at, status, score, status_ms, fixture_changed_ms,"
-    " fixture_generated_at, version"
+    " fixture_generated_at, stopped_ms, version"
 )
 
 

@@ -175,6 +175,56 @@ async def test_a_bet_stop_may_take_active_markets_off_and_leaves_all_others_as_t
     assert before[18] == "settled"
 
 
+async def test_a_bet_stop_holds_for_older_odds_of_a_market_that_was_not_known_when_it_came(
+    match: Match,
+) -> None:
+    await match.odds()
+    first, second = match.tick(), match.tick()
+    await match.stop()
+    for at_ms in (first, second):
+        await match.odds(TOTAL, at_ms=at_ms)
+        assert (await market(match, 18)).status == "suspended"
+    await match.odds(TOTAL)
+    assert (await market(match, 18)).status == "active"
+
+
+async def test_a_bet_stop_before_all_odds_says_what_becomes_of_older_ones_of_its_groups(
+    match: Match,
+) -> None:
+    old = match.tick()
+    head = match.head()
+    await send(match.operator, f'<bet_stop {head} groups="score" market_status="0"/>')
+    await match.stop("10_min|corners")
+    await match.odds(at_ms=old)
+    assert (await market(match)).status == "inactive"
+    other = Match(match.operator)
+    old = other.tick()
+    await other.stop("10_min|corners")
+    await other.stop(product=3)
+    await other.odds(at_ms=old)
+    assert (await market(other)).status == "active"
+
+
+async def test_a_bet_stop_is_forgotten_when_no_odds_before_it_are_sent_any_more(
+    match: Match, operator: Operator, platform: Platform
+) -> None:
+    await match.stop("score")
+    now = match.tick()
+    match.at_ms = now - 4 * 86_400_000
+    head = match.head(at_ms=match.at_ms)
+    await send(operator, f'<bet_stop {head} groups="all"/>')
+    await sweep(operator)
+    async with platform.database("sportsbook") as database:
+
+        async def left() -> bool:
+            rows = await database.fetch(
+                "SELECT groups FROM event_stop WHERE event_id = $1", match.event_id
+            )
+            return [row["groups"] for row in rows] == ["score"]
+
+        await until(left, "the old stop is forgotten")
+
+
 async def test_a_bet_stop_of_another_group_leaves_a_market_open(match: Match) -> None:
     await match.odds()
     await match.stop("10_min|corners")
