@@ -1,4 +1,9 @@
-"""The SQL of what bets could cost the house: by outcome, free bets, and who runs in a market."""
+"""The SQL of what bets could cost the house: by outcome, free bets, and who runs in a market.
+
+An outcome could cost what its bets pay if they win, and were paid for parts that were bought back,
+less their stakes. An accumulator that is decided costs nothing any more; a single stays, since its
+outcome takes no more bets anyway.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -66,14 +71,14 @@ async def add(tx: Tx, profits: Mapping[Key, int]) -> None:
 
 
 async def release(tx: Tx, bet_ids: Sequence[str], sign: int = -1) -> None:
-    """Take bets' profits out of what their outcomes could cost; with a sign of 1 put them back."""
+    """Take what bets could cost out of their outcomes; with a sign of 1 put it back."""
     if not bet_ids:
         return
     await tx.execute(
         """
         WITH part AS (
             SELECT event_id, market_id, specifiers, outcome_id,
-                   sum(potential_payout
+                   sum(potential_payout + cashed_out
                        - CASE WHEN free_bet_id IS NULL THEN stake ELSE 0 END)::bigint AS amount
             FROM leg JOIN bet USING (bet_id)
             WHERE bet_id = ANY ($1::uuid[]) AND part = 'win'
