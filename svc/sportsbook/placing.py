@@ -208,7 +208,9 @@ async def _look_again(bet: BetRow, tx: Tx) -> None:
     current = striking.current_odds([leg.key for leg in win], offers, tx.context.now())
     rules.check_prices(bet.odds_policy, [leg.odds for leg in win], current)
     if await store_bets.lock_unasked(tx, bet.bet_id):
+        await store_exposure.release(tx, [bet.bet_id])
         await store_bets.strike_again(tx, bet.bet_id, current, *_worth(bet, current, legs, tx))
+        await store_exposure.release(tx, [bet.bet_id], 1)
 
 
 def _worth(bet: BetRow, current: list[Decimal], legs: list[LegRow], tx: Tx) -> tuple[Decimal, int]:

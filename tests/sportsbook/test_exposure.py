@@ -1,10 +1,13 @@
-"""What outcomes could cost the house, as bets are bought back or open again."""
+"""What outcomes could cost the house, as bets are bought back, open again, or struck again."""
+
+import asyncio
 
 from svc.mesh.clock import new_id
 from svc.sportsbook.contract import CASH_OUT, QUOTE_CASH_OUT
 from svc.sportsbook.contract_offers import CashOut, QuoteOf
 from tests.sportsbook.match import Match
 from tests.sportsbook.players import Player
+from tests.sportsbook.test_second_look import LIVE, waiting
 from tests.support.mesh import Operator
 from tests.support.platform import Platform
 
@@ -64,3 +67,14 @@ async def test_a_bet_of_which_a_part_was_bought_back_is_open_again_at_the_risk_o
     await match.roll_back()
     await player.comes_to(bet.bet_id, "accepted")
     assert (await carried(platform, match), await carried(platform, other)) == (left, left)
+
+
+async def test_a_live_bet_that_is_struck_at_another_price_carries_the_risk_of_that(
+    match: Match, player: Player, platform: Platform
+) -> None:
+    await match.odds(inside=LIVE)
+    bet = asyncio.create_task(player.bets(match.leg(), policy="any"))
+    await waiting(platform, 1, player)
+    await match.odds({(1, ""): {"1": "2.60"}})
+    await bet
+    assert await carried(platform, match) == 1600
