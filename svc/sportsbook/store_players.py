@@ -202,7 +202,8 @@ async def check_limit(
 ) -> None:
     """Hold a further stake against a player's own limit; raises LimitExceeded.
 
-    A stake limit counts stakes, a loss limit stakes less what bets of the period paid.
+    A stake limit counts stakes, a loss limit stakes less what bets of the period paid. The stake of
+    a free bet is the house's, so neither counts those.
     """
     used: int = await tx.fetchval(
         """
@@ -211,6 +212,7 @@ async def check_limit(
                                     ELSE cashed_out + coalesce(payout, 0) END), 0)::bigint
         FROM bet
         WHERE user_id = $1 AND placed_at >= $2 AND status <> 'rejected'
+            AND free_bet_id IS NULL
         """,
         user_id,
         since,

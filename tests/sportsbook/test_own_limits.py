@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from svc.casino import contract as casino
@@ -11,6 +12,7 @@ from svc.mesh.clock import new_id
 from svc.mesh.errors import Unavailable
 from svc.payment import contract as payment
 from svc.sportsbook.contract import (
+    GRANT_FREE_BET,
     LIST_BETS,
     PLACE_BET,
     AccountBlocked,
@@ -19,6 +21,7 @@ from svc.sportsbook.contract import (
     LimitExceeded,
     NotVerified,
 )
+from svc.sportsbook.contract_offers import GrantFreeBet
 from tests.identity.people import registered
 from tests.sportsbook.match import Match
 from tests.sportsbook.players import Player, taken
@@ -101,6 +104,25 @@ async def test_one_stake_limit_holds_over_bets_and_rounds_that_come_at_the_same_
     with pytest.raises(LimitExceeded) as refusal:
         await player.bets(match.leg(), stake=10)
     assert refusal.value.members == {"kind": "stake", "limit": 1000, "left": 0, "period": "day"}
+
+
+@pytest.mark.parametrize("kind", ["stake", "loss"])
+async def test_a_free_bet_uses_up_nothing_of_a_limit(
+    match: Match,
+    player: Player,
+    operator: Operator,
+    platform: Platform,
+    kind: identity.LimitKind,
+) -> None:
+    wanted = GrantFreeBet(user_id=player.user_id, amount=900, currency="EUR")
+    free = await operator.call(GRANT_FREE_BET, wanted)
+    await limited(player, platform, kind, 1_000)
+    slip = player.slip(match.leg(), stake=900)
+    used = msgspec.structs.replace(slip, free_bet_id=free.free_bet_id)
+    assert (await operator.call(PLACE_BET, used)).status == "accepted"
+    assert (await player.bets(match.leg(), stake=1_000)).status == "accepted"
+    with pytest.raises(LimitExceeded):
+        await player.bets(match.leg(), stake=10)
 
 
 async def test_a_loss_limit_counts_what_was_lost_before_it_and_what_came_back(
