@@ -9,7 +9,7 @@ from svc.sportsbook.rules import Limits
 from svc.sportsbook.rules_settlement import Rounding
 
 PENDING_RETRY = timedelta(seconds=2)
-"""A bet without the wallet's answer is asked about again when it is older than this."""
+"""A bet without an answer is asked about again when it is older than this."""
 PENDING_GIVEN_UP = timedelta(seconds=120)
 """Older than this its price is too old to be kept: the stake is rolled back."""
 

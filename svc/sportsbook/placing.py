@@ -1,9 +1,10 @@
 """How a bet is struck: checked and written as pending, paid, accepted; or refused for good.
 
-Pending is durable: while the wallet's answer is unknown, the wallet is asked again under the same
-transfer id, by the client's retry or by the sweep, and nothing is guessed. The bet is accepted at
-the price that was checked when it was written, however the odds moved while the wallet was asked.
-On an event that is being played it waits first, and its price is checked once more.
+Pending is durable: while an answer is unknown, the wallet's or identity's of a limit, it is asked
+for again under the same id, by the client's retry or by the sweep (`sweeping.py`), and nothing is
+guessed. The bet is accepted at the price that was checked when it was written, however the odds
+moved while the wallet was asked. On an event that is being played it waits first, and its price is
+checked once more.
 """
 
 import asyncio
@@ -62,7 +63,6 @@ from svc.wallet import contract as wallet
 if TYPE_CHECKING:
     from svc.mesh.runtime import Runtime
 
-SWEEP_BATCH = 500
 GIVEN_UP = "the bet waited too long for the wallet and was given up; no money moved"
 
 
@@ -104,7 +104,7 @@ async def finish(bet: BetRow, context: Context) -> BetAccepted:
     if bet.status != "pending":
         return _answer(bet)
     if bet.expired_at is not None:
-        return await _give_up(bet, context)
+        return await give_up(bet, context)
     if bet.recheck_at is not None:
         return await _after_second_look(bet, context)
     return await _accept(bet, context) if bet.free_bet_id else await _paid(bet, context)
@@ -134,39 +134,6 @@ async def _paid(bet: BetRow, context: Context) -> BetAccepted:
     except Unavailable as away:
         raise Unavailable(_pending(bet)) from away
     return await _accept(bet, context)
-
-
-async def sweep(context: Context) -> None:
-    """Finish bets that still wait for the wallet; those that are too old are given up."""
-    now = context.now()
-    async with context.transaction() as tx:
-        await store_bets.forget_struck(tx)
-        waiting = await store_bets.pending(tx, now - house.PENDING_RETRY, SWEEP_BATCH)
-    try:
-        for bet in waiting[:1]:  # while the wallet is away, one attempt says so
-            await _swept(bet, context)
-        async with asyncio.TaskGroup() as group:
-            for bet in waiting[1:]:
-                group.create_task(_swept(bet, context))
-    except* Unavailable:
-        context.log.warning("the wallet is away, pending bets wait", waiting=len(waiting))
-
-
-async def _swept(bet: BetRow, context: Context) -> None:
-    """Finish a bet, or give it up; raises Unavailable while the wallet is away."""
-    now = context.now()
-    try:
-        if bet.placed_at < now - house.PENDING_GIVEN_UP or bet.expired_at is not None:
-            await _give_up(bet, context)
-        elif bet.recheck_at is None or bet.recheck_at <= now:
-            await finish(bet, context)
-    except Refused as refusal:
-        context.log.info("pending bet rejected", bet_id=bet.bet_id, reason=refusal.name)
-    except Unavailable:
-        raise
-    except Exception:
-        # A bet that cannot be finished must not keep those behind it waiting.
-        context.log.exception("a pending bet cannot be finished", bet_id=bet.bet_id)
 
 
 def stored_refusal(bet: BetRow) -> Refused:
@@ -232,7 +199,7 @@ async def _accept(bet: BetRow, context: Context) -> BetAccepted:
     """Accept a paid bet, unless its player was excluded meanwhile or somebody else was first."""
     found = await _desk(context).accept.ask(Paid(bet, context))
     if isinstance(found, Refused):
-        return await _give_up(bet, context, found)
+        return await give_up(bet, context, found)
     return _answer(bet) if found else await _as_it_stands(bet, context)
 
 
@@ -333,7 +300,7 @@ async def _rejected(bet: BetRow, refusal: Refused, tx: Tx) -> bool:
     return True
 
 
-async def _give_up(bet: BetRow, context: Context, refusal: Refused | None = None) -> BetAccepted:
+async def give_up(bet: BetRow, context: Context, refusal: Refused | None = None) -> BetAccepted:
     """Undo a bet that is too old, or its player excluded: no acceptance, then the stake back.
 
     The rollback holds for ever, also when the deduction never arrived or arrives later.

@@ -33,6 +33,7 @@ from svc.sportsbook import (
     store_bets,
     store_events,
     store_players,
+    sweeping,
     view,
 )
 from svc.sportsbook.book import book_of
@@ -98,7 +99,7 @@ sportsbook = Service(
         Hear(payment.DISPUTE_CLOSED, "take bets again"),
         Hear(
             scheduler.JOB_DUE,
-            "finish what waits: bets without the wallet's answer, messages of the feed",
+            "finish what waits: bets without an answer, messages of the feed",
             only=lambda due: due.service == "sportsbook",
         ),
     ),
@@ -327,7 +328,7 @@ async def job_due(event: CloudEvent[scheduler.JobDue], tx: Tx, context: Context)
 
 async def _sweep(context: Context) -> None:
     """Finish what waits; what fails now waits for the next time."""
-    for sweep in (feed.sweep, placing.sweep, extras.sweep, paying.sweep):
+    for sweep in (feed.sweep, sweeping.sweep, extras.sweep, paying.sweep):
         try:
             await sweep(context)
         except Unavailable as failure:

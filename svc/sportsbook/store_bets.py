@@ -264,7 +264,7 @@ async def expire(tx: Tx, bet_id: str, now: datetime) -> bool:
 
 
 async def pending(tx: Tx, before: datetime, limit: int) -> list[BetRow]:
-    """Return bets that were placed before an instant and still wait for the wallet."""
+    """Return bets that were placed before an instant and still wait for an answer."""
     rows = await tx.fetch(
         f"SELECT {BET_COLUMNS} FROM bet"  # noqa: S608 - a constant
         " WHERE bet_id = ANY (ARRAY(SELECT unnest(bet_ids) FROM struck)) AND status = 'pending'"
@@ -276,7 +276,7 @@ async def pending(tx: Tx, before: datetime, limit: int) -> list[BetRow]:
 
 
 async def forget_struck(tx: Tx) -> None:
-    """Forget which bets were written together where all of them have the wallet's answer."""
+    """Forget which bets were written together where all of them have their answers."""
     await tx.execute(
         """
         DELETE FROM struck WHERE NOT EXISTS (

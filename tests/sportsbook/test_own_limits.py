@@ -24,7 +24,7 @@ from svc.sportsbook.contract import (
 from svc.sportsbook.contract_offers import GrantFreeBet
 from tests.identity.people import registered
 from tests.sportsbook.match import Match
-from tests.sportsbook.players import Player, taken
+from tests.sportsbook.players import Player, sweep, taken
 from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
 from tests.support.waiting import until
@@ -171,6 +171,29 @@ async def test_a_bet_above_a_limit_is_rejected_and_its_stake_goes_back_if_somebo
         with pytest.raises(LimitExceeded):
             await operator.call(PLACE_BET, slip)
     await player.gets_to(10_000)
+
+
+async def test_a_bet_that_waits_for_identity_keeps_none_waiting_that_identity_is_not_asked_about(
+    match: Match, player: Player, operator: Operator, platform: Platform, services: Services
+) -> None:
+    await limited(player, platform, "stake", 5_000)
+    other = await Player(operator).with_money(10_000)
+    waiting: list[tuple[Player, str]] = []
+    for each, away in ((player, "identity"), (other, "wallet")):
+        await services.stop(away)
+        with pytest.raises(Unavailable):
+            await operator.call(PLACE_BET, each.slip(match.leg()))
+        [bet] = (await operator.call(LIST_BETS, BetsOf(user_id=each.user_id))).items
+        assert bet.status == "pending"
+        waiting.append((each, bet.bet_id))
+    for (each, bet_id), back in zip(reversed(waiting), ("wallet", "identity"), strict=True):
+        await services(back)
+
+        async def accepted(each: Player = each, bet_id: str = bet_id) -> bool:
+            await sweep(operator)
+            return (await each.bet(bet_id)).status == "accepted"
+
+        await until(accepted, f"the bet is accepted with {back}")
 
 
 async def test_an_open_dispute_stops_bets_and_rounds_and_a_closed_one_does_not(
