@@ -53,7 +53,10 @@ marketing = Service(
         ),
         Hear(sportsbook.BET_CANCELLED, "take loyalty points back, and what was wagered"),
         Hear(sportsbook.BET_ROLLED_BACK, "count the stake as wagered no more"),
-        Hear(sportsbook.BET_CASHED_OUT, "never count the stake as wagered"),
+        Hear(
+            sportsbook.BET_CASHED_OUT,
+            "never count the stake as wagered; sold whole, it earns nothing",
+        ),
         Hear(payment.PAYMENT_SUCCESS, "award the bonus on the first deposit"),
         Hear(payment.WITHDRAWAL_REQUESTED, "let bonuses that are not wagered be forfeited"),
         Hear(casino.CASINO_PAYOUT_COMPLETE, "give the loyalty points, and count as wagered"),
@@ -238,9 +241,14 @@ async def reopen_stake(
 async def buy_back_stake(
     event: CloudEvent[sportsbook.BetCashedOut], tx: Tx, _context: Context
 ) -> None:
-    """Never count the stake of a bet that was bought back, were it a part of it."""
+    """Never count the stake of a bet that was bought back, were it a part of it.
+
+    One that was bought back whole is never settled, so it earns no points, and is open no more.
+    """
     bet = event.data
     await store.lock_player(tx, bet.user_id)
+    if bet.whole:
+        await points.decide(tx, "sportsbook", bet.bet_id, bet.user_id, stake=0, at=event.time)
     await wagering.take_back(
         tx, "sportsbook", bet.bet_id, bet.user_id, at=event.time, bought_back=True
     )

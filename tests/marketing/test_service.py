@@ -78,6 +78,21 @@ def round_of(user_id: str, stake: int) -> casino.CasinoPayoutComplete:
     )
 
 
+def placed(user_id: str, bet_id: str) -> sportsbook.BetPlaced:
+    return sportsbook.BetPlaced(
+        bet_id=bet_id,
+        user_id=user_id,
+        kind="single",
+        stake=1_000,
+        currency="EUR",
+        odds="2.00",
+        potential_payout=2_000,
+        legs=1,
+        event_ids=["sr:match:1"],
+        stake_transfer_id=new_id(),
+    )
+
+
 def settled(user_id: str, bet_id: str, result: sportsbook.BetResult) -> sportsbook.BetSettled:
     return sportsbook.BetSettled(
         bet_id=bet_id,
@@ -210,22 +225,7 @@ async def test_points_are_pending_until_the_bet_is_settled_and_go_when_it_is_voi
     operator: Operator, platform: Platform
 ) -> None:
     user_id, bet_id = await registered(operator), new_id()
-    await operator.publish(
-        sportsbook.BET_PLACED,
-        sportsbook.BetPlaced(
-            bet_id=bet_id,
-            user_id=user_id,
-            kind="single",
-            stake=1_000,
-            currency="EUR",
-            odds="2.00",
-            potential_payout=2_000,
-            legs=1,
-            event_ids=["sr:match:1"],
-            stake_transfer_id=new_id(),
-        ),
-        subject=bet_id,
-    )
+    await operator.publish(sportsbook.BET_PLACED, placed(user_id, bet_id), subject=bet_id)
     async with platform.database("marketing") as database:
 
         async def noted() -> bool:
@@ -354,10 +354,8 @@ async def test_a_bonus_expires_with_what_is_left_of_it(
     assert len(await operator.all_heard(BONUS_EXPIRED, lambda e: e.user_id == user_id)) == 1
 
 
-async def test_a_bonus_of_which_nothing_has_been_left_for_a_while_is_completed(
-    operator: Operator, platform: Platform
-) -> None:
-    user_id = await registered(operator)
+async def played_out(operator: Operator, platform: Platform, user_id: str) -> None:
+    """Let a player have lost the welcome bonus a day ago."""
     welcome = (
         await operator.heard(
             BONUS_AWARDED, lambda a: a.user_id == user_id and a.campaign == "welcome-bonus"
@@ -382,13 +380,24 @@ async def test_a_bonus_of_which_nothing_has_been_left_for_a_while_is_completed(
             "UPDATE players SET balance_at = balance_at - interval '1 day' WHERE user_id = $1",
             user_id,
         )
+
+
+async def completed(operator: Operator, user_id: str) -> None:
+    """Wait until the welcome bonus is completed."""
+
+    async def so() -> bool:
+        return (await bonuses_of(operator, user_id))["welcome-bonus"].status == "completed"
+
+    await until(so, "the welcome bonus is completed")
+
+
+async def test_a_bonus_of_which_nothing_has_been_left_for_a_while_is_completed(
+    operator: Operator, platform: Platform
+) -> None:
+    user_id = await registered(operator)
+    await played_out(operator, platform, user_id)
     await expire(operator)
-
-    async def completed() -> bool:
-        found = await bonuses_of(operator, user_id)
-        return found["welcome-bonus"].status == "completed"
-
-    await until(completed)
+    await completed(operator, user_id)
 
 
 async def test_staff_see_what_campaigns_cost(operator: Operator) -> None:
