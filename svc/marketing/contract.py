@@ -169,7 +169,7 @@ class BonusConverted(EventData, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LoyaltyPointsEarned(EventData, frozen=True, kw_only=True):
-    """Settled stakes earned points (or a void took them back: negative)."""
+    """Settled stakes earned points (or a void or a rollback took them back: negative)."""
 
     user_id: Id
     points: int

@@ -1,10 +1,29 @@
 """All SQL of loyalty: one row per stake, and the sum of its points on the player."""
 
 from datetime import datetime
-from typing import cast
+
+from msgspec import Struct
 
 from svc.marketing.rules import Product
 from svc.mesh.database import Tx
+
+
+class Known(Struct, frozen=True, kw_only=True):
+    """What is known of a stake, in minor units, and of its points: pending or decided.
+
+    `decided_at` None: its bet is open. `reopened_at`: when its settlement was taken back last.
+    """
+
+    stake: int
+    pending: int
+    points: int
+    decided_at: datetime | None
+    reopened_at: datetime | None
+
+    @property
+    def earned_before(self) -> int:
+        """Return what it earned by its last settlement, were that taken back; else 0."""
+        return self.points or (self.pending if self.reopened_at is not None else 0)
 
 
 async def insert_pending(
@@ -31,19 +50,17 @@ async def pending_points(tx: Tx, user_id: str) -> int:
     )
 
 
-async def lock_points(
-    tx: Tx, product: Product, reference: str, user_id: str, stake: int
-) -> tuple[int, datetime | None]:
-    """Return the points that stand for a stake, and when that was decided; made if unknown."""
+async def lock_points(tx: Tx, product: Product, reference: str, user_id: str, stake: int) -> Known:
+    """Return what is known of a stake, and keep it so; it is made if it is unknown."""
     await insert_pending(tx, product, reference, user_id, stake=stake, points=0)
     row = await tx.fetchrow(
-        "SELECT points, decided_at FROM loyalty_stakes"
-        " WHERE product = $1 AND reference = $2 FOR UPDATE",
+        "SELECT stake, pending_points AS pending, points, decided_at, reopened_at"
+        " FROM loyalty_stakes WHERE product = $1 AND reference = $2 FOR UPDATE",
         product,
         reference,
     )
     assert row is not None
-    return cast("int", row["points"]), cast("datetime | None", row["decided_at"])
+    return Known(**dict(row))
 
 
 async def decide(tx: Tx, product: Product, reference: str, points: int, at: datetime) -> None:
@@ -54,6 +71,18 @@ async def decide(tx: Tx, product: Product, reference: str, points: int, at: date
         product,
         reference,
         points,
+        at,
+    )
+
+
+async def reopen(tx: Tx, product: Product, reference: str, pending: int, at: datetime) -> None:
+    """Let a stake be open again, with what it would earn pending."""
+    await tx.execute(
+        "UPDATE loyalty_stakes SET points = 0, pending_points = $3, decided_at = NULL,"
+        " reopened_at = $4 WHERE product = $1 AND reference = $2",
+        product,
+        reference,
+        pending,
         at,
     )
 

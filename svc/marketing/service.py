@@ -52,7 +52,7 @@ marketing = Service(
             sportsbook.BET_SETTLED, "give the loyalty points of the stake, and count it as wagered"
         ),
         Hear(sportsbook.BET_CANCELLED, "take loyalty points back, and what was wagered"),
-        Hear(sportsbook.BET_ROLLED_BACK, "count the stake as wagered no more"),
+        Hear(sportsbook.BET_ROLLED_BACK, "take loyalty points back, and what was wagered"),
         Hear(
             sportsbook.BET_CASHED_OUT,
             "never count the stake as wagered; sold whole, it earns nothing",
@@ -231,9 +231,9 @@ async def cancel_stake(
 async def reopen_stake(
     event: CloudEvent[sportsbook.BetRolledBack], tx: Tx, _context: Context
 ) -> None:
-    """Count the stake no more as wagered: its bet is open again, or settled anew at once."""
+    """Take points back and count no more as wagered: the bet is open again, or settled at once."""
     bet = event.data
-    await store.lock_player(tx, bet.user_id)
+    await points.reopen(tx, "sportsbook", bet.bet_id, bet.user_id, at=event.time)
     await wagering.take_back(tx, "sportsbook", bet.bet_id, bet.user_id, at=event.time)
 
 

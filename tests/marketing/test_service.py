@@ -221,55 +221,6 @@ async def test_twenty_spins_at_once_use_ten_chances(operator: Operator) -> None:
     assert (await bonuses_of(operator, user_id))["welcome-spins"].status == "completed"
 
 
-async def test_points_are_pending_until_the_bet_is_settled_and_go_when_it_is_voided(
-    operator: Operator, platform: Platform
-) -> None:
-    user_id, bet_id = await registered(operator), new_id()
-    await operator.publish(sportsbook.BET_PLACED, placed(user_id, bet_id), subject=bet_id)
-    async with platform.database("marketing") as database:
-
-        async def noted() -> bool:
-            pending = await database.fetchval(
-                "SELECT pending_points FROM loyalty_stakes WHERE reference = $1", bet_id
-            )
-            return pending == 10
-
-        await until(noted)
-    held = await loyalty_of(operator, user_id)
-    assert (held.points, held.pending) == (0, 10)
-    await operator.publish(sportsbook.BET_SETTLED, settled(user_id, bet_id, "lost"), subject=bet_id)
-    await operator.publish(sportsbook.BET_SETTLED, settled(user_id, bet_id, "won"), subject=bet_id)
-    await operator.publish(sportsbook.BET_CANCELLED, cancelled(user_id, bet_id), subject=bet_id)
-    earned = await operator.all_heard(
-        LOYALTY_POINTS_EARNED, lambda e: e.user_id == user_id, count=2
-    )
-    assert [(e.data.points, e.data.balance) for e in earned] == [(10, 10), (-10, 0)]
-    assert (await loyalty_of(operator, user_id)).points == 0
-
-
-async def test_a_void_bet_and_a_late_placement_earn_nothing(operator: Operator) -> None:
-    user_id, bet_id = await registered(operator), new_id()
-    await operator.publish(sportsbook.BET_SETTLED, settled(user_id, bet_id, "void"), subject=bet_id)
-    await operator.publish(casino.CASINO_PAYOUT_COMPLETE, round_of(user_id, 250), subject=user_id)
-    earned = await operator.heard(LOYALTY_POINTS_EARNED, lambda e: e.user_id == user_id)
-    assert (earned.data.points, earned.data.balance) == (2, 2)
-
-
-async def test_a_tier_is_reached_by_casino_stakes(operator: Operator) -> None:
-    user_id = await registered(operator)
-    for stake in (100_000, 100_000):
-        await operator.publish(
-            casino.CASINO_PAYOUT_COMPLETE, round_of(user_id, stake), subject=user_id
-        )
-    earned = await operator.all_heard(
-        LOYALTY_POINTS_EARNED, lambda e: e.user_id == user_id, count=2
-    )
-    assert [(e.data.points, e.data.tier) for e in earned] == [(1_000, "silver"), (1_100, "silver")]
-    assert await loyalty_of(operator, user_id) == Loyalty(
-        points=2_100, pending=0, tier="silver", next_tier="gold", points_to_next=2_900
-    )
-
-
 async def test_players_who_excluded_themselves_get_nothing(operator: Operator) -> None:
     user_id = await registered(operator)
     await operator.publish(

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
@@ -70,8 +71,12 @@ class Operator:
         subject: str,
         event_id: str | None = None,
         publisher: str | None = None,
+        at: datetime | None = None,
     ) -> str:
-        """Publish an event with the credentials of the service that owns it; return its id."""
+        """Publish an event with the credentials of the service that owns it; return its id.
+
+        `at` is when it happened, now if not given.
+        """
         owner = publisher or next(
             contract.name for contract in catalogue.contracts() if event in contract.publishes
         )
@@ -83,7 +88,7 @@ class Operator:
             source="/" + owner,
             type=event.type,
             subject=subject,
-            time=SystemClock().now(),
+            time=at or SystemClock().now(),
             data=data,
             correlationid=new_id(),
         )
