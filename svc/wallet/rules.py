@@ -254,6 +254,7 @@ def _release(operation: Release, book: Book) -> Plan:
 def _rollback(operation: Rollback, book: Book) -> Plan:
     original = book.records.get(operation.original_transfer_id)
     if original is None:
+        _check_unsettled(operation.original_transfer_id, book)
         return Plan(buries=operation.original_transfer_id)
     if original.outcome != "applied" or original.transfer_id in book.undone:
         return Plan(outcome="no_effect")
@@ -337,7 +338,13 @@ def _check_undoable(original: Record, book: Book) -> None:
         raise AlreadySettled(f"a {original.verb} cannot be rolled back")
     if original.verb == "hold" and original.hold_id in book.closed_holds:
         raise AlreadySettled("this hold was captured or released")
-    if original.verb == "deduct_balance" and book.credits_left(original.transfer_id):
+    if original.verb == "deduct_balance":
+        _check_unsettled(original.transfer_id, book)
+
+
+def _check_unsettled(stake_id: str, book: Book) -> None:
+    """Refuse to undo a stake that was credited, whether it came or not."""
+    if book.credits_left(stake_id):
         raise AlreadySettled("this stake was settled: roll its credits back first")
 
 

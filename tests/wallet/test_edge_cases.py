@@ -98,6 +98,13 @@ ROWS: dict[str, list[Step]] = {
     "a rollback after a lost round": [
         take((70, 0, 0), "a", 30, "casino_bet"), give((70, 0, 0), "win", 0, "casino_payout", "a"),
         undo(AlreadySettled, "undo", "a")],
+    "a rollback after a win whose stake never came": [
+        give((109, 0, 0), "win", 9, "bet_payout", "a"), undo(AlreadySettled, "undo", "a"),
+        take((79, 0, 0), "a", 30), undo(AlreadySettled, "undo", "a"),
+        undo((70, 0, 0), "undo win", "win"), undo((100, 0, 0), "undo stake", "a")],
+    "a rollback after the win of a stake that never came was taken back": [
+        give((109, 0, 0), "win", 9, "bet_payout", "a"), undo((100, 0, 0), "undo win", "win"),
+        undo(NOTHING, "undo", "a"), take(RolledBack, "a", 30)],
     "a win after its stake was rolled back": [
         take((70, 0, 0), "a", 30), undo((100, 0, 0), "undo", "a"),
         give(RolledBack, "win", 60, "bet_payout", "a")],

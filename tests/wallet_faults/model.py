@@ -133,17 +133,19 @@ class Model:
         undo = item.original_transfer_id or ""
         user = self.owner[item.transfer_id] = self.owner.get(undo, "")
         cash, bonus, held = self.money.get(user, (0, 0, 0))
-        if undo not in self.asked and undo not in self.undone:
-            self.undone.add(undo)
-            self.moved[item.transfer_id] = [0, 0, 0]
-        if undo not in self.moved or undo in self.undone:
-            return cash, bonus, held
-        original = self.asked[undo]
         credits_left = any(
             other.stake_transfer_id == undo and other.op == "credit_balance"
             for transfer_id, other in self.asked.items()
             if transfer_id in self.moved and transfer_id not in self.undone
         )
+        if undo not in self.asked and undo not in self.undone:
+            if credits_left:
+                return "already-settled"
+            self.undone.add(undo)
+            self.moved[item.transfer_id] = [0, 0, 0]
+        if undo not in self.moved or undo in self.undone:
+            return cash, bonus, held
+        original = self.asked[undo]
         final = original.op in ("capture", "release", "rollback")
         if final or (original.op == "hold" and original.hold_id in self.closed) or credits_left:
             return "already-settled"
