@@ -10,7 +10,7 @@ from svc.wallet import contract as wallet
 from svc.wallet.contract import InsufficientFunds, Receipt, TransferConflict
 from svc.wallet.group import BATCH_MAX, group_of
 from svc.wallet.operations import Credit, Deduct
-from tests.support.mesh import Operator
+from tests.support.mesh import Operator, Services
 from tests.support.platform import Platform
 from tests.wallet.player import Player
 
@@ -180,22 +180,35 @@ async def test_two_writers_in_turns_on_one_player_never_believe_an_old_balance(
 
 
 async def test_two_wallets_and_a_thousand_callers_on_three_accounts_neither_overdraw_nor_deadlock(
-    ann: Player, other: Runtime, operator: Operator
+    ann: Player, other: Runtime, operator: Operator, services: Services, platform: Platform
 ) -> None:
     players = [ann, Player(operator), Player(operator)]
     for player in players[1:]:
         await player.give(100)
-    before = other.endpoints[0].stats.requests
     calls = [players[n % 3].take(1 + n % 2) for n in range(1_000)]
-    context, group = other.context(), group_of(other.context())
-    # Half go through the other wallet for sure, in batches that mix all three.
+    # Besides those that the broker divides, each wallet gets batches that mix all three.
+    [first] = services.running["wallet"].runtimes
+    contexts = [first.context(), other.context()]
+    asked = [[deduction(player, 1) for player in players] for _ in range(100)]
     mixed = [
-        group.apply([deduction(player, 1) for player in players], [context] * 3) for _ in range(100)
+        group_of(context).apply(batch, [context] * 3)
+        for batch, context in zip(asked, contexts * 50, strict=True)
     ]
-    answers = await asyncio.gather(*calls, return_exceptions=True)
-    told = [answer for batch in await asyncio.gather(*mixed) for answer in batch]
+    # All of it at once: whoever came later would find nothing left to take.
+    answers, of_batches = await asyncio.gather(
+        asyncio.gather(*calls, return_exceptions=True), asyncio.gather(*mixed)
+    )
+    told = [answer for batch in of_batches for answer in batch]
     assert {type(answer) for answer in (*answers, *told)} == {Receipt, InsufficientFunds}
+    taken = [1 + n % 2 for n, answer in enumerate(answers) if isinstance(answer, Receipt)]
+    taken += [1 for answer in told if isinstance(answer, Receipt)]
+    assert sum(taken) == 300
     assert [await player.money() for player in players] == [(0, 0, 0)] * 3
-    assert other.endpoints[0].stats.requests >= before
+    shards = [
+        {shard for shard, _ in await batches(platform, *(one.transfer_id for one in batch))}
+        for batch in asked[:2]
+    ]
+    assert [len(each) for each in shards] == [1, 1], "a batch is written by one wallet"
+    assert shards[0] != shards[1], "each wallet wrote what it was asked"
     report = await operator.call(wallet.AUDIT, wallet.Audit())
     assert report.healthy
