@@ -3,6 +3,8 @@
 import secrets
 from hashlib import sha256
 
+from msgspec.structs import replace
+
 from svc.identity import api_key_store, audit, users
 from svc.identity.contract_security import (
     API_KEY_PREFIX,
@@ -14,6 +16,7 @@ from svc.identity.contract_security import (
     RevokeApiKey,
     api_key_entry,
 )
+from svc.mesh.clock import in_utc
 from svc.mesh.context import Context
 from svc.mesh.errors import NotFound, Unavailable
 from svc.mesh.types import Empty
@@ -23,17 +26,20 @@ PERMISSION = "identity.api_keys"
 
 
 async def make(request: MakeApiKey, context: Context) -> ApiKeyMade:
-    """Make a key; gateways let it in once this is answered. Raises Forbidden or Unavailable."""
+    """Make a key; gateways let it in once this is answered.
+
+    Raises Forbidden, Unavailable, or Invalid for an end that is no instant.
+    """
     key = API_KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
     digest, key_id = sha256(key.encode()).digest(), context.new_id()
+    ends = request.expires_at and in_utc(request.expires_at, "expires_at")
+    request = replace(request, expires_at=ends)
     async with context.transaction() as tx:
         await users.require_staff(tx, request.actor_id, PERMISSION)
         await api_key_store.add(tx, key_id, digest, request, context.now())
         if request.actor_id is not None:
             await audit.note(tx, request.actor_id, "api-key-made", detail=key_id)
-    known = PublishedApiKey(
-        key_id=key_id, scopes=list(request.scopes), expires_at=request.expires_at
-    )
+    known = PublishedApiKey(key_id=key_id, scopes=list(request.scopes), expires_at=ends)
     await _publish(context, digest, known)
     return ApiKeyMade(key_id=key_id, key=key)
 

@@ -5,6 +5,8 @@ from typing import Protocol
 
 import uuid_utils
 
+from svc.mesh.errors import Invalid
+
 
 class Clock(Protocol):
     """Where the time comes from; tests give their own."""
@@ -20,6 +22,18 @@ class SystemClock:
     def now(self) -> datetime:
         """Return the current instant, aware, in UTC."""
         return datetime.now(UTC)
+
+
+def in_utc(instant: datetime, field: str) -> datetime:
+    """Return an instant of a request, which has its offset, in UTC.
+
+    Raises Invalid in the name of its field for one that there is in its own offset alone: before
+    the year 1 or after the year 9999, no clock and no database can tell it.
+    """
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as failure:
+        raise Invalid(f"the years are 1 to 9999, in UTC - at `$.{field}`") from failure
 
 
 def new_id() -> str:

@@ -20,6 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.api import Header
 from nats.js.errors import BadRequestError, NotFoundError
 
+from svc.mesh.clock import in_utc
 from svc.mesh.errors import Invalid, Unavailable
 from svc.scheduler.contract import JOB_USERS, JobCancelled, JobRequested
 
@@ -127,7 +128,7 @@ def schedule_of(request: JobRequested) -> str:
     if request.at is not None:
         if request.at.tzinfo is None:
             raise Invalid("the instant needs an offset, such as Z - at `$.at`")
-        return "@at " + request.at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return "@at " + in_utc(request.at, "at").isoformat().replace("+00:00", "Z")
     cron = " ".join((request.cron or "").split())
     if not cron:
         # Without an expression the message would be no schedule, and the broker would take it.

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from svc.mesh.clock import in_utc
 from svc.mesh.context import Context
 from svc.mesh.errors import Invalid, NotFound
 from svc.wallet import statements
@@ -25,13 +26,14 @@ CURSOR = re.compile(r"[0-9]{1,18}")
 async def balance(request: BalanceOf, context: Context) -> Balance:
     """Return a player's balance, now or at an instant; raises NotFound without a wallet."""
     then: Any = None
+    at = request.at and in_utc(request.at, "at")
     async with context.transaction() as tx:
         found = await statements.wallet_of(tx, request.user_id)
-        if request.at is not None:
-            then = await statements.money_at(tx, request.user_id, request.at)
+        if at is not None:
+            then = await statements.money_at(tx, request.user_id, at)
     if found is None:
         raise NotFound("this user has no wallet")
-    row = found if request.at is None else then
+    row = found if at is None else then
     money = Money(row["cash"], row["bonus"], row["held"]) if row else NOTHING
     version = row["seq"] if row else 0
     return balance_of(request.user_id, found["currency"], money, version)
@@ -68,11 +70,13 @@ async def entries(request: EntriesOf, context: Context) -> Entries:
 async def statement(request: StatementOf, context: Context) -> Statement:
     """Return a page of CSV, from the oldest entry on: what is written meanwhile is on the last."""
     after = position_of(request.cursor)
+    since = request.since and in_utc(request.since, "since")
+    until = request.until and in_utc(request.until, "until")
     async with context.transaction() as tx:
         if await statements.wallet_of(tx, request.user_id) is None:
             raise NotFound("this user has no wallet")
         lines = await statements.lines_between(
-            tx, request.user_id, (request.since, request.until), after, request.limit + 1
+            tx, request.user_id, (since, until), after, request.limit + 1
         )
     page = lines[: request.limit]
     kinds = {line.kind for line in page}

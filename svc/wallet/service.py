@@ -4,6 +4,7 @@ from svc.casino import contract as casino
 from svc.gaming import contract as gaming
 from svc.identity import contract as identity
 from svc.marketing import contract as marketing
+from svc.mesh.clock import in_utc
 from svc.mesh.context import Context
 from svc.mesh.database import LOST, Tx
 from svc.mesh.envelope import CloudEvent
@@ -146,8 +147,9 @@ async def apply_batch(request: Batch, context: Context) -> BatchReceipt:
 
 @wallet.answers(TOTALS)
 async def totals(request: TotalsOf, context: Context) -> Totals:
+    since, until = in_utc(request.since, "since"), in_utc(request.until, "until")
     async with context.transaction() as tx:
-        return Totals(totals=await statements.totals(tx, request.since, request.until))
+        return Totals(totals=await statements.totals(tx, since, until))
 
 
 @wallet.answers(AUDIT)

@@ -46,8 +46,9 @@ async def test_a_statement_is_csv_with_a_link_to_the_next_page(
 
 async def test_a_statement_is_refused_as_a_problem(door: httpx.AsyncClient, saver: Player) -> None:
     for query, status in (
-        ("?since=yesterday", 400), ("?limit=0", 400), ("?limit=1001", 400), ("?cursor=x", 400),
-        ("?user_id=" + new_id(), 400),
+        ("?since=yesterday", 400), ("?since=0001-01-01T00:00:00%2B14:00", 400),
+        ("?until=9999-12-31T23:59:59-12:00", 400), ("?limit=0", 400), ("?limit=1001", 400),
+        ("?cursor=x", 400), ("?user_id=" + new_id(), 400),
     ):  # fmt: skip
         answer = await door.get(PATH + query, headers=saver.headers)
         assert (answer.status_code, answer.headers["content-type"]) == (
@@ -61,6 +62,9 @@ async def test_a_balance_of_the_past_is_told_over_http(
 ) -> None:
     answer = await door.get("/v1/wallet?at=2001-02-03T00:00:00Z", headers=saver.headers)
     assert (answer.status_code, answer.json()["cash"]) == (200, 0)
-    answer = await door.get("/v1/wallet?at=2001-02-03T00:00:00", headers=saver.headers)
-    assert answer.status_code == 400
+    for bad in ("2001-02-03T00:00:00", "0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-12:00"):
+        answer = await door.get(f"/v1/wallet?at={bad}", headers=saver.headers)
+        assert (answer.status_code, answer.json()["type"]) == (
+            400, "urn:betmesh:problem:validation",
+        ), bad  # fmt: skip
     assert (await door.get("/v1/wallet", headers=saver.headers)).json()["cash"] == 6

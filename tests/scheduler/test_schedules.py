@@ -55,6 +55,7 @@ def test_a_request_becomes_the_brokers_expression(asked: JobRequested, schedule:
         (request(cron="0 0 0 * * *", at=NOON), "cron"),
         (request(cron="@at 2026-12-01T12:00:00Z"), "cron"),
         (request(at=NOON.replace(tzinfo=None)), "at"),
+        (request(at=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))), "at"),
         (request(cron="  "), "cron"),
         (request(cron="@daily", time_zone="UTC\r\nNats-Schedule: @every 1s"), "time_zone"),
         (request(cron="@daily", time_zone=""), "time_zone"),

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -16,6 +16,9 @@ from tests.support.mesh import Operator
 from tests.wallet.player import Player
 
 LONG_AGO = datetime(2001, 2, 3, tzinfo=UTC)
+TOO_EARLY = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+TOO_LATE = datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12)))
+"""Such times can be written, but their instants are outside the years that there are in UTC."""
 
 
 def now() -> datetime:
@@ -99,6 +102,29 @@ async def test_a_statement_of_nobody_or_of_no_time_is_refused(
         await operator.call(
             wallet.STATEMENT, wallet.StatementOf(user_id=ann.user_id, cursor="elsewhere")
         )
+
+
+@pytest.mark.parametrize("at", [TOO_EARLY, TOO_LATE])
+async def test_an_instant_outside_all_years_is_refused_by_its_field(
+    ann: Player, at: datetime
+) -> None:
+    ask, user = ann.operator.call, ann.user_id
+    with pytest.raises(Invalid, match=r"\$\.at"):
+        await ask(wallet.BALANCE, BalanceOf(user_id=user, at=at))
+    for since, until, field in ((at, LONG_AGO, "since"), (LONG_AGO, at, "until")):
+        with pytest.raises(Invalid, match=rf"\$\.{field}"):
+            await ask(wallet.STATEMENT, wallet.StatementOf(user_id=user, since=since, until=until))
+        with pytest.raises(Invalid, match=rf"\$\.{field}"):
+            await ask(wallet.TOTALS, wallet.TotalsOf(since=since, until=until))
+
+
+async def test_the_first_and_the_last_instant_of_all_are_taken(ann: Player) -> None:
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    assert await then(ann, first) == (0, 0, 0, 0)
+    assert await then(ann, last) == (100, 0, 0, 0)
+    assert len((await statement(ann, since=first, until=last))[0]) == 1
+    totals = await ann.operator.call(wallet.TOTALS, wallet.TotalsOf(since=first, until=last))
+    assert totals.totals
 
 
 def test_no_cell_of_a_statement_is_worked_out_by_a_spreadsheet() -> None:
