@@ -70,33 +70,30 @@ answer, flag = TABLE.answer, TABLE.flag
 
 async def insert(
     tx: Tx, row: WithdrawalRow, idempotency_key: str, next_try_at: datetime
-) -> bool:  # fmt: skip
-    """Take a withdrawal in; False when the idempotency key is known."""
-    return bool(
-        await tx.fetchval(
-            """
-            INSERT INTO withdrawals (
-                withdrawal_id, user_id, idempotency_key, request_hash, amount, currency, method,
-                hold_id, hold_transfer_id, capture_transfer_id, release_transfer_id,
-                return_transfer_id, next_try_at, created_at, updated_at
-            ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)
-            ON CONFLICT (user_id, idempotency_key) DO NOTHING RETURNING true
-            """,
-            row.withdrawal_id,
-            row.user_id,
-            idempotency_key,
-            row.request_hash,
-            row.amount,
-            row.currency,
-            row.method,
-            row.hold_id,
-            row.hold_transfer_id,
-            row.capture_transfer_id,
-            row.release_transfer_id,
-            row.return_transfer_id,
-            next_try_at,
-            row.created_at,
-        )
+) -> None:  # fmt: skip
+    """Take a withdrawal in."""
+    await tx.execute(
+        """
+        INSERT INTO withdrawals (
+            withdrawal_id, user_id, idempotency_key, request_hash, amount, currency, method,
+            hold_id, hold_transfer_id, capture_transfer_id, release_transfer_id,
+            return_transfer_id, next_try_at, created_at, updated_at
+        ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)
+        """,
+        row.withdrawal_id,
+        row.user_id,
+        idempotency_key,
+        row.request_hash,
+        row.amount,
+        row.currency,
+        row.method,
+        row.hold_id,
+        row.hold_transfer_id,
+        row.capture_transfer_id,
+        row.release_transfer_id,
+        row.return_transfer_id,
+        next_try_at,
+        row.created_at,
     )
 
 

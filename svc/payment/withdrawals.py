@@ -33,6 +33,7 @@ from svc.payment.contract import (
     WithdrawalPaid,
     WithdrawalRequested,
 )
+from svc.payment.rules import Player
 from svc.payment.store_withdrawals import WithdrawalRow
 from svc.wallet import contract as wallet
 
@@ -84,22 +85,21 @@ async def _take_in(asked: RequestWithdrawal, context: Context) -> WithdrawalRow:
         tries=0,
     )
     async with context.transaction() as tx:
+        # Who asks at the same time under the same key waits here, and finds what was taken in.
+        player = await store_players.lock(tx, asked.user_id)
         known = await store_withdrawals.by_key(tx, asked.user_id, asked.idempotency_key)
-        if known is None:
-            await _check(tx, asked, now)
-            next_try = rules.next_try(now, 0)
-            if await store_withdrawals.insert(tx, row, asked.idempotency_key, next_try):
-                return row
-            known = await store_withdrawals.by_key(tx, asked.user_id, asked.idempotency_key)
-    if known is None or known.request_hash != row.request_hash:
-        raise IdempotencyMismatch
-    return known
+        if known is not None:
+            if known.request_hash != row.request_hash:
+                raise IdempotencyMismatch
+            return known
+        await _check(tx, player, asked, now)
+        await store_withdrawals.insert(tx, row, asked.idempotency_key, rules.next_try(now, 0))
+    return row
 
 
-async def _check(tx: Tx, asked: RequestWithdrawal, now: datetime) -> None:
+async def _check(tx: Tx, player: Player, asked: RequestWithdrawal, now: datetime) -> None:
     """Raise what forbids the withdrawal; the wallet alone decides whether the money is there."""
     policy = rules.policy_of(tx.context.runtime.settings.get)
-    player = await store_players.lock(tx, asked.user_id)
     disputed = await store_disputes.block(tx, asked.user_id)
     rules.check_withdrawal(player, asked.currency, disputed=disputed, policy=policy)
     rules.check_withdrawal_amount(
