@@ -182,6 +182,10 @@ async def apply(context: Context, deposit_id: str, intent: provider.Intent) -> N
     from svc.payment import webhooks  # webhooks apply deposits, and deposits release webhooks
 
     async with context.transaction() as tx:
+        user_id = await store_deposits.user_of(tx, deposit_id)
+        if user_id is None:
+            return
+        await store_players.lock(tx, user_id)
         await know(tx, deposit_id, intent)
         status = intent.status
         if status == "succeeded":

@@ -22,7 +22,9 @@ STEPS_MAX = 6
 async def apply(tx: Tx, deposit: DepositRow, told: provider.Dispute) -> str:
     """Keep how a dispute of a locked deposit stands, in whatever order its news come.
 
-    Returns the dispute's id, to move its money after the commit. An inquiry is only flagged.
+    Its player is locked too, so that a withdrawal was either taken in before, and is stopped, or
+    sees the dispute. Returns the dispute's id, to move its money after the commit. An inquiry is
+    only flagged.
     """
     now = tx.context.now()
     listed = told.balance_transactions

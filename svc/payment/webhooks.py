@@ -20,6 +20,7 @@ from svc.payment import (
     refunds,
     rules,
     store_deposits,
+    store_players,
     store_webhooks,
     store_withdrawals,
     withdrawals,
@@ -176,11 +177,20 @@ async def _apply(tx: Tx, hook: Webhook, told: Told) -> tuple[State, Follow | Non
 
 
 async def _deposit_of(tx: Tx, provider_id: str, metadata: dict[str, str]) -> str | None:
-    """Return the deposit of a payment: by the provider's id, else by what we told it."""
+    """Return the deposit of a payment: by the provider's id, else by what we told it.
+
+    Its player is locked from then on, as everybody locks players before their payments.
+    """
     if found := await store_deposits.id_of(tx, provider_id):
-        return found[0]
+        deposit_id, user_id = found
+        await store_players.lock(tx, user_id)
+        return deposit_id
     named = metadata.get("deposit_id", "")
-    row = await store_deposits.lock(tx, named) if re.fullmatch(UUID_PATTERN, named) else None
+    owner = await store_deposits.user_of(tx, named) if re.fullmatch(UUID_PATTERN, named) else None
+    if owner is None:
+        return None
+    await store_players.lock(tx, owner)
+    row = await store_deposits.lock(tx, named)
     return named if row and row.provider_id in {None, provider_id} else None
 
 
