@@ -148,7 +148,9 @@ async def look(context: Context, deposit_id: str) -> None:
         if row is None or row.status != "pending":
             return
         await store_deposits.tried(tx, deposit_id, rules.next_try(context.now(), row.tries + 1))
-    if not rules.may_be_asked_for(row.created_at, context.now()) and not row.reviewed:
+    # One that is authorised waits for an operator, however long that takes.
+    authorised = row.reviewed and row.provider_id is not None
+    if not authorised and not rules.may_be_asked_for(row.created_at, context.now()):
         await _give_up(context, row)
         return
     if row.provider_id is None:

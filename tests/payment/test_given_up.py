@@ -61,6 +61,22 @@ async def test_a_deposit_that_was_paid_at_the_last_moment_is_credited_all_the_sa
     await shop.has(user, cash=700)
 
 
+@pytest.mark.parametrize("review_from", ["", "1"])
+async def test_a_deposit_that_was_never_answered_is_not_asked_for_after_a_day(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, review_from: str
+) -> None:
+    user = await shop.player()
+    monkeypatch.setenv("PAYMENT_REVIEW_FROM", review_from)
+    await shop.faults(error_5xx=True)
+    asked = await shop.deposit(user, 700)
+    await shop.faults()
+    await age(shop, "deposits", "deposit_id", asked.deposit_id)
+    await shop.sweep()
+    gone = await shop.deposit_is(user, asked.deposit_id, "failed")
+    assert gone.reason == "expired"
+    assert await known_there(shop, "deposit_id", asked.deposit_id) == 0
+
+
 @pytest.mark.parametrize("carried_out", [False, True])
 async def test_a_payout_that_was_never_answered_is_not_asked_for_again_but_found_or_flagged(
     shop: Shop, carried_out: bool
