@@ -75,9 +75,10 @@ class Table(Generic[RowT]):
         )
 
     async def flag(self, tx: Tx, row_id: str, flag: str, now: datetime) -> None:
-        """Mark a row for a person to look at; the first cause stays."""
+        """Mark a row for a person to look at; each cause is told once, the first one first."""
         await tx.execute(
-            f"UPDATE {self.name} SET flag = coalesce(flag, $2), updated_at = $3 "  # noqa: S608 -- constants
+            f"UPDATE {self.name} SET updated_at = $3, flag = CASE "  # noqa: S608 -- constants
+            "WHEN strpos(flag, $2) > 0 THEN flag ELSE concat_ws('; ', flag, $2) END "
             f"WHERE {self.key} = $1",
             row_id,
             flag,

@@ -268,9 +268,11 @@ async def apply(tx: Tx, withdrawal_id: str, payout: provider.Payout) -> None:
     asked = ("submitting", "submitted")
     reason = payout.failure_code or payout.status
     if payout.status == "paid":
-        await store_withdrawals.move(
+        moved = await store_withdrawals.move(
             tx, withdrawal_id, asked, "paid_pending_capture", now, provider_id=payout.id
         )
+        if moved is None and row.provider_id is None:
+            await _paid_after_all(tx, row, payout)
     elif payout.status in {"failed", "canceled"}:
         to = {"paid_pending_capture": "paid_pending_capture", "paid": "returning"}
         await store_withdrawals.move(
@@ -282,6 +284,15 @@ async def apply(tx: Tx, withdrawal_id: str, payout: provider.Payout) -> None:
             provider_id=payout.id,
             reason=reason,
         )
+
+
+async def _paid_after_all(tx: Tx, row: WithdrawalRow, payout: provider.Payout) -> None:
+    """Flag a payout that we did not know of: its money was given back, and went out as well."""
+    flag = f"paid out though {row.state} ({row.reason})"
+    await store_withdrawals.flag(tx, row.withdrawal_id, flag, tx.context.now())
+    tx.context.log.error(
+        "a payout was made after all", withdrawal_id=row.withdrawal_id, payout=payout.id
+    )
 
 
 async def _capture(context: Context, row: WithdrawalRow) -> None:

@@ -81,6 +81,7 @@ async def test_news_of_a_payout_in_any_order_end_the_same(
     await shop.has(user, cash=5_000)
     event = await shop.operator.heard(WITHDRAWAL_FAILED, lambda data: data.user_id == user)
     assert event.data.returned is (order[0] == "paid")
+    assert (await shop.row("withdrawals", "provider_id", provider_id))["flag"] is None
 
 
 async def test_a_bank_that_nobody_knows_gives_the_money_back(shop: Shop) -> None:
