@@ -1,5 +1,7 @@
 """Refunds: the money leaves the wallet first, then the provider gives the deposit back."""
 
+from typing import Literal
+
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
 from svc.mesh.errors import (
@@ -17,6 +19,7 @@ from svc.payment import (
     rules,
     store_deposits,
     store_disputes,
+    store_players,
     store_refund_returns,
     store_refunds,
 )
@@ -25,6 +28,7 @@ from svc.payment.store_deposits import DepositRow
 from svc.payment.store_refunds import PROVIDER, RefundRow
 from svc.wallet import contract as wallet
 
+End = Literal["done", "refused", "owed"]
 KIND = "refund"
 STEPS_MAX = 6
 
@@ -131,7 +135,7 @@ async def advance(context: Context, refund_id: str) -> RefundRow:
                     transfer_id=row.rollback_transfer_id, original_transfer_id=row.transfer_id
                 ),
             )
-            await _move(context, row, "refused")
+            await _end(context, row, deposit, "refused")
         else:
             return row
     raise Unavailable("the refund did not come to rest")
@@ -142,6 +146,34 @@ async def _move(
 ) -> None:
     async with context.transaction() as tx:
         await store_refunds.move(tx, row.refund_id, row.state, to, context.now(), refusal=refusal)
+
+
+async def _end(
+    context: Context,
+    row: RefundRow,
+    deposit: DepositRow,
+    to: End,
+    *,
+    refusal: dict[str, object] | None = None,
+    provider_id: str | None = None,
+) -> None:
+    """Bring a refund to rest, and take in what the provider told of others meanwhile."""
+    from svc.payment import webhooks  # webhooks apply refunds, and refunds release webhooks
+
+    now = context.now()
+    async with context.transaction() as tx:
+        await store_players.lock(tx, deposit.user_id)
+        await store_deposits.lock(tx, deposit.deposit_id)
+        if not await store_refunds.move(
+            tx, row.refund_id, row.state, to, now, refusal=refusal, provider_id=provider_id
+        ):
+            return
+        if to == "owed":
+            flag = f"{row.amount} owed after a refund"
+            await store_deposits.flag(tx, deposit.deposit_id, flag, now)
+        if to != "refused":
+            await _finish(tx, row, deposit.deposit_id, announce=to == "done")
+        await webhooks.release_parked(tx, deposit.provider_id or "")
 
 
 async def _deduct(context: Context, row: RefundRow, deposit: DepositRow) -> None:
@@ -159,15 +191,10 @@ async def _deduct(context: Context, row: RefundRow, deposit: DepositRow) -> None
         await context.call(wallet.DEDUCT_BALANCE, transfer)
     except Refused as refusal:
         if row.actor != PROVIDER:
-            await _move(context, row, "refused", answers.of_wallet(refusal))
+            await _end(context, row, deposit, "refused", refusal=answers.of_wallet(refusal))
             return
         # The money is gone and could not even be made a debt: a person must look at it.
-        async with context.transaction() as tx:
-            if await store_refunds.move(tx, row.refund_id, "requested", "owed", context.now()):
-                await store_deposits.flag(
-                    tx, deposit.deposit_id, f"{row.amount} owed after a refund", context.now()
-                )
-                await _finish(tx, row, deposit.deposit_id, announce=False)
+        await _end(context, row, deposit, "owed")
     else:
         await _move(context, row, "deducted")
 
@@ -187,11 +214,7 @@ async def _give_back(context: Context, row: RefundRow, deposit: DepositRow) -> b
             context.log.warning("refund waits", refund_id=row.refund_id, cause=str(failure))
             return False
         provider_id = refund.id
-    async with context.transaction() as tx:
-        if await store_refunds.move(
-            tx, row.refund_id, "deducted", "done", context.now(), provider_id=provider_id
-        ):
-            await _finish(tx, row, deposit.deposit_id, announce=True)
+    await _end(context, row, deposit, "done", provider_id=provider_id)
     return True
 
 

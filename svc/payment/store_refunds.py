@@ -85,6 +85,19 @@ async def known_of(tx: Tx, deposit_id: str) -> int:
     )
 
 
+async def ours_is_open(tx: Tx, deposit_id: str) -> bool:
+    """Say whether a refund of ours is under way: whether the provider makes it is not known."""
+    return bool(
+        await tx.fetchval(
+            """
+            SELECT EXISTS (SELECT 1 FROM refunds WHERE deposit_id = $1 AND actor <> 'provider'
+                AND state IN ('requested', 'deducted', 'undoing'))
+            """,
+            deposit_id,
+        )
+    )
+
+
 async def move(
     tx: Tx,
     refund_id: str,

@@ -21,6 +21,7 @@ from svc.payment import (
     rules,
     store_deposits,
     store_players,
+    store_refunds,
     store_webhooks,
     store_withdrawals,
     withdrawals,
@@ -114,7 +115,7 @@ async def retry(context: Context, event_id: str) -> None:
 
 
 async def release_parked(tx: Tx, provider_id: str) -> None:
-    """Apply what waited for a deposit that is known now, such as its refund."""
+    """Apply what waited for a deposit that is known now, or for the end of its refund."""
     for body in await store_webhooks.parked_of(tx, provider_id):
         hook, told = _decode(body)
         state, _ = await _apply(tx, hook, told)
@@ -221,10 +222,15 @@ async def _payout(tx: Tx, payout: provider.Payout) -> tuple[State, Follow | None
 
 
 async def _refunded(tx: Tx, told: Told) -> State:
-    """A refund waits until the deposit's success is known: only then its money can go."""
+    """A refund waits until the deposit's success is known: only then its money can go.
+
+    While one of ours is under way, nobody knows whether this is that one.
+    """
     deposit_id = await _deposit_of(tx, told.payment_intent or "", told.metadata)
     deposit = await store_deposits.lock(tx, deposit_id) if deposit_id else None
     if deposit is None or deposit.status in {"pending", "failed"}:
+        return "parked"
+    if await store_refunds.ours_is_open(tx, deposit.deposit_id):
         return "parked"
     await refunds.found_at_provider(tx, deposit, told.given_back)
     return "applied"
