@@ -84,6 +84,12 @@ class Listing(Struct, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 10
 
 
+class ListRefunds(Listing, kw_only=True):
+    """The refunds of one payment."""
+
+    payment_intent: str
+
+
 class Intent(Struct, kw_only=True):
     id: str
     object: str = "payment_intent"

@@ -21,6 +21,7 @@ from svc.outside.payment_objects import (
     CreatePayout,
     CreateRefund,
     Listing,
+    ListRefunds,
     OpenDispute,
     Thing,
 )
@@ -30,6 +31,7 @@ from svc.outside.server import HttpRequest, Rejected, application as build, as_j
 KEY_LENGTH_MAX = 255
 
 Body = TypeVar("Body", bound=Struct)
+Asked = TypeVar("Asked", bound=Listing)
 Known = NamedDependency[Provider]
 Key = FromPath[str]
 
@@ -128,25 +130,33 @@ async def get_payout(request: HttpRequest, provider: Known, key: Key) -> Respons
     return as_json(find(provider.payouts, key, "payout"))
 
 
-def _listing(request: HttpRequest) -> Listing:
+def _listing(request: HttpRequest, kind: type[Asked]) -> Asked:
     """Read what a list is asked for; Stripe writes `created[gte]` in the query."""
     asked = {
         name.replace("created[gte]", "created_gte"): value
         for name, value in request.query_params.items()
         if name != "expand[]"
     }
-    return msgspec.convert(asked, Listing, strict=False)
+    return msgspec.convert(asked, kind, strict=False)
 
 
 def _list(url: str, items: Sequence[object], has_more: bool) -> Response[bytes]:
     return as_json({"object": "list", "url": url, "data": items, "has_more": has_more})
 
 
+@get("/v1/refunds")
+async def list_refunds(request: HttpRequest, provider: Known) -> Response[bytes]:
+    """List the refunds of a payment, those that came back included."""
+    _authorise(provider, request)
+    page, has_more = provider.list_refunds(_listing(request, ListRefunds))
+    return _list("/v1/refunds", page, has_more)
+
+
 @get("/v1/events")
 async def list_recent_events(request: HttpRequest, provider: Known) -> Response[bytes]:
     """List events as Stripe does, so that webhooks which never came can be asked for."""
     _authorise(provider, request)
-    page, has_more = provider.list_events(_listing(request))
+    page, has_more = provider.list_events(_listing(request, Listing))
     return _list("/v1/events", [msgspec.Raw(parcel.content) for parcel in page], has_more)
 
 
@@ -154,7 +164,7 @@ async def list_recent_events(request: HttpRequest, provider: Known) -> Response[
 async def list_movements(request: HttpRequest, provider: Known) -> Response[bytes]:
     """List what moved the merchant's money; `source` is expanded only when asked for."""
     _authorise(provider, request)
-    page, has_more = provider.list_movements(_listing(request))
+    page, has_more = provider.list_movements(_listing(request, Listing))
     if request.query_params.get("expand[]") != "data.source":
         page = [provider.unexpanded(each) for each in page]
     return _list("/v1/balance_transactions", page, has_more)
@@ -189,6 +199,13 @@ async def set_faults(request: HttpRequest, provider: Known) -> Response[bytes]:
 @get("/simulate/faults")
 async def get_faults(provider: Known) -> Response[bytes]:
     return as_json(provider.faults)
+
+
+@post("/simulate/forget_keys")
+async def forget_keys(provider: Known) -> Response[bytes]:
+    """Forget all idempotency keys, as Stripe does with those that are older than a day."""
+    provider.answers.clear()
+    return as_json({})
 
 
 @get("/simulate/events")
@@ -238,6 +255,7 @@ def application(told: Settings) -> Litestar:
         capture_intent,
         cancel_intent,
         create_refund,
+        list_refunds,
         create_payout,
         get_payout,
         list_recent_events,
@@ -247,6 +265,7 @@ def application(told: Settings) -> Litestar:
         close_dispute,
         set_faults,
         get_faults,
+        forget_keys,
         list_events,
         resend_event,
     ]

@@ -28,6 +28,7 @@ from svc.outside.payment_objects import (
     Dispute,
     Intent,
     Listing,
+    ListRefunds,
     OpenDispute,
     Payout,
     Refund,
@@ -331,6 +332,12 @@ class Provider:
     def list_movements(self, ask: Listing) -> tuple[list[BalanceTransaction], bool]:
         """Return a page of the merchant's movements, newest first, and whether more follow."""
         return _page(self.movements, ask, lambda each: each.id, lambda each: each.created)
+
+    def list_refunds(self, ask: ListRefunds) -> tuple[list[Refund], bool]:
+        """Return a page of a payment's refunds, newest first, and whether more follow."""
+        charge = self.charges.get(ask.payment_intent)
+        made = charge.refunds.data if charge else []
+        return _page(made, ask, lambda each: each.id, lambda each: each.created)
 
     def list_events(self, ask: Listing) -> tuple[list[Parcel], bool]:
         """Return a page of the events, newest first, whatever became of their webhooks."""

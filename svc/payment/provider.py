@@ -99,6 +99,7 @@ class Refund(Struct, frozen=True, kw_only=True):
     amount: int
     currency: str
     payment_intent: str | None = None
+    metadata: dict[str, str] = {}
 
 
 ItemT = TypeVar("ItemT")
@@ -208,22 +209,34 @@ class Provider:
         body = {"payment_intent": provider_id, "amount": amount, "metadata": {"refund_id": key}}
         return await self._ask("POST", "/v1/refunds", Refund, key, body)
 
+    async def given_back(self, key: str, provider_id: str) -> Refund | None:
+        """Return the refund of a payment that was made under our id, None when none was.
+
+        Raises Unavailable also when the provider lists no refunds: that tells nothing of ours.
+        """
+        try:
+            async for found in self._listed("/v1/refunds", ("payment_intent", provider_id)):
+                refund = msgspec.json.decode(found, type=Refund)
+                if refund.metadata.get("refund_id") == key:
+                    return refund
+        except Rejected as rejected:
+            raise Unavailable(f"the refunds are not listed: {rejected}") from rejected
+        return None
+
     async def events(self, since: datetime) -> AsyncIterator[bytes]:
         """Yield every event since an instant as it is, newest first, told to us or not."""
-        async for event in self._listed("/v1/events", since):
+        async for event in self._listed("/v1/events", made_since(since)):
             yield event
 
     async def movements(self, since: datetime) -> AsyncIterator[Movement]:
         """Yield what moved our money since an instant, newest first, with its source."""
         async for found in self._listed(
-            "/v1/balance_transactions", since, ("expand[]", "data.source")
+            "/v1/balance_transactions", made_since(since), ("expand[]", "data.source")
         ):
             yield msgspec.json.decode(found, type=Movement)
 
-    async def _listed(
-        self, path: str, since: datetime, *more: tuple[str, str]
-    ) -> AsyncIterator[bytes]:
-        query = [("created[gte]", str(int(since.timestamp()))), ("limit", str(PAGE)), *more]
+    async def _listed(self, path: str, *asked: tuple[str, str]) -> AsyncIterator[bytes]:
+        query = [("limit", str(PAGE)), *asked]
         after: list[tuple[str, str]] = []
         while True:
             url = str(httpx.URL(path, params=[*query, *after]))
@@ -275,6 +288,11 @@ class Provider:
         if answer.is_server_error or answer.status_code in NOT_OURS:
             raise Unavailable(f"the payment provider answered {answer.status_code}")
         return answer
+
+
+def made_since(since: datetime) -> tuple[str, str]:
+    """Return what asks a list only for what was made since an instant."""
+    return "created[gte]", str(int(since.timestamp()))
 
 
 def _read(answer: httpx.Response, kind: type[AnswerT]) -> AnswerT:

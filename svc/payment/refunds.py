@@ -67,9 +67,7 @@ async def _take_in(asked: RefundDeposit, actor: str, context: Context) -> Refund
         if await store_disputes.is_disputed(tx, deposit.deposit_id):
             raise Conflict("this deposit was charged back; its money is with the bank")
         row = _new(context, deposit, actor, left)
-        if not await store_refunds.insert(
-            tx, row, asked.idempotency_key, rules.next_try(now, 0), now
-        ):
+        if not await store_refunds.insert(tx, row, asked.idempotency_key, rules.next_try(now, 0)):
             raise Conflict("this deposit is being given back already")
     return row
 
@@ -84,6 +82,7 @@ def _new(context: Context, deposit: DepositRow, actor: str, amount: int) -> Refu
         rollback_transfer_id=context.new_id(),
         state="requested",
         refusal=None,
+        created_at=context.now(),
         tries=0,
     )
 
@@ -99,10 +98,9 @@ async def found_at_provider(tx: Tx, deposit: DepositRow, total: int) -> None:
     extra = min(total, most) - await store_refunds.known_of(tx, deposit.deposit_id)
     if extra <= 0:
         return
-    now = tx.context.now()
     row = _new(tx.context, deposit, PROVIDER, extra)
-    key = f"{deposit.deposit_id}:{total}"
-    await store_refunds.insert(tx, row, key, rules.next_try(now, 0), now)
+    key, now = f"{deposit.deposit_id}:{total}", row.created_at
+    await store_refunds.insert(tx, row, key, rules.next_try(now, 0))
 
 
 async def look(context: Context, refund_id: str) -> None:
@@ -204,9 +202,7 @@ async def _give_back(context: Context, row: RefundRow, deposit: DepositRow) -> b
     provider_id = None
     if row.actor != PROVIDER:
         try:
-            refund = await provider.of(context).give_back(
-                row.refund_id, deposit.provider_id or "", row.amount
-            )
+            refund = await _asked_for(context, row, deposit.provider_id or "")
         except provider.Rejected as rejected:
             await _move(context, row, "undoing", problem(Conflict(rejected.message)))
             return True
@@ -216,6 +212,20 @@ async def _give_back(context: Context, row: RefundRow, deposit: DepositRow) -> b
         provider_id = refund.id
     await _end(context, row, deposit, "done", provider_id=provider_id)
     return True
+
+
+async def _asked_for(context: Context, row: RefundRow, payment: str) -> provider.Refund:
+    """Have the provider make a refund, unless it has made it already. Raises as the provider.
+
+    After a day its key may be forgotten there, and it could be made a second time: then the list
+    of the payment's refunds tells first whether it was made.
+    """
+    at = provider.of(context)
+    if not rules.may_be_asked_for(row.created_at, context.now()):
+        made = await at.given_back(row.refund_id, payment)
+        if made is not None:
+            return made
+    return await at.give_back(row.refund_id, payment, row.amount)
 
 
 async def _finish(tx: Tx, row: RefundRow, deposit_id: str, *, announce: bool) -> None:

@@ -10,7 +10,8 @@ from svc.payment.store import Table, as_json, from_json
 
 PROVIDER = "provider"
 COLUMNS = """
-    refund_id, deposit_id, actor, amount, transfer_id, rollback_transfer_id, state, refusal, tries
+    refund_id, deposit_id, actor, amount, transfer_id, rollback_transfer_id, state, refusal,
+    created_at, tries
 """
 
 
@@ -25,6 +26,7 @@ class RefundRow(Struct, frozen=True, kw_only=True):
     rollback_transfer_id: str
     state: str
     refusal: dict[str, object] | None
+    created_at: datetime
     tries: int
 
 
@@ -38,6 +40,7 @@ def _row(row: Record) -> RefundRow:
         rollback_transfer_id=str(row["rollback_transfer_id"]),
         state=row["state"],
         refusal=from_json(row["refusal"]),
+        created_at=row["created_at"],
         tries=row["tries"],
     )
 
@@ -46,9 +49,7 @@ TABLE = Table("refunds", "refund_id", "actor", COLUMNS, _row)
 find, by_key, tried = TABLE.find, TABLE.by_key, TABLE.tried
 
 
-async def insert(
-    tx: Tx, row: RefundRow, idempotency_key: str, next_try_at: datetime, now: datetime
-) -> bool:
+async def insert(tx: Tx, row: RefundRow, idempotency_key: str, next_try_at: datetime) -> bool:
     """Take a refund in; False when the key is known or the deposit has a refund of ours."""
     return bool(
         await tx.fetchval(
@@ -67,7 +68,7 @@ async def insert(
             row.transfer_id,
             row.rollback_transfer_id,
             next_try_at,
-            now,
+            row.created_at,
         )
     )
 

@@ -91,6 +91,30 @@ async def test_events_whose_webhooks_were_dropped_are_listed_by_the_page(
     assert none["data"] == []
 
 
+async def test_the_refunds_of_a_payment_are_listed_newest_first(client: httpx.AsyncClient) -> None:
+    intent, other = await paid(client), await paid(client)
+    for payment, amount in ((intent, 300), (other, 400), (intent, 500)):
+        await client.post("/v1/refunds", json={"payment_intent": payment, "amount": amount})
+    everything = await listed(client, "/v1/refunds", payment_intent=intent)
+    assert [each["amount"] for each in everything["data"]] == [500, 300]
+    page = await listed(client, "/v1/refunds", payment_intent=intent, limit=1)
+    assert (page["data"], page["has_more"]) == (everything["data"][:1], True)
+    assert (await listed(client, "/v1/refunds", payment_intent="pi_none"))["data"] == []
+    assert (await client.get("/v1/refunds")).status_code == 400
+
+
+async def test_a_key_that_was_forgotten_does_the_same_once_more(client: httpx.AsyncClient) -> None:
+    ids: list[str] = []
+    for _ in range(2):
+        for _ in range(2):
+            answer = await client.post(
+                "/v1/payment_intents", json=CARD, headers={"idempotency-key": "k"}
+            )
+            ids.append(answer.json()["id"])
+        await client.post("/simulate/forget_keys")
+    assert ids[0] == ids[1] != ids[2] == ids[3]
+
+
 @pytest.mark.parametrize("query", [{"limit": 0}, {"limit": "x"}, {"starting_after": "evt_none"}])
 async def test_a_list_that_cannot_be_is_refused(
     client: httpx.AsyncClient, query: dict[str, Any]

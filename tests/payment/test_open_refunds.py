@@ -1,5 +1,7 @@
 """Refunds of ours that wait for the provider, while it tells of others or of that very one."""
 
+from typing import Any
+
 import pytest
 
 from svc.mesh.clock import new_id
@@ -112,3 +114,27 @@ async def test_a_refund_made_there_is_booked_when_the_wallet_refuses_ours(shop: 
 
     await until(both_at_rest)
     await shop.has(user, cash=200)
+
+
+@pytest.mark.parametrize("carried_out", [False, True])
+async def test_a_refund_that_was_never_answered_is_made_once_though_its_key_was_forgotten(
+    shop: Shop, *, carried_out: bool
+) -> None:
+    user, deposit_id = await paid_in(shop)
+    fault = "timeout_after_success" if carried_out else "error_5xx"
+    await shop.faults(**{fault: True, "drop": True})
+    await refund(shop, deposit_id)
+    await shop.faults(drop=True)
+    (await shop.provider.post("/simulate/forget_keys")).raise_for_status()
+    async with shop.platform.database("payment") as database:
+        aged = "UPDATE refunds SET created_at = created_at - interval '1 day' WHERE deposit_id = $1"
+        await database.execute(aged, deposit_id)
+    await shop.sweep()
+    await shop.deposit_is(user, deposit_id, "refunded")
+    await shop.has(user, cash=0)
+    assert await refunds_of(shop, deposit_id) == {("operator", AMOUNT, "done")}
+    query = {"payment_intent": await shop.provider_id(deposit_id)}
+    made: dict[str, Any] = (await shop.provider.get("/v1/refunds", params=query)).json()
+    assert [one["amount"] for one in made["data"]] == [AMOUNT]
+    ours = await shop.row("refunds", "deposit_id", deposit_id)
+    assert ours["provider_id"] == made["data"][0]["id"]
