@@ -24,42 +24,60 @@ async def apply(tx: Tx, deposit: DepositRow, told: provider.Dispute) -> str:
 
     Its player is locked too, so that a withdrawal was either taken in before, and is stopped, or
     sees the dispute. Returns the dispute's id, to move its money after the commit. An inquiry is
-    only flagged.
+    only flagged. What is told in another currency than the deposit's is no sum of ours: it moves
+    no money, and blocks payouts all the same.
     """
     now = tx.context.now()
+    listed = told.balance_transactions or []
+    told_in = {each.upper() for each in (told.currency, *(line.currency for line in listed))}
+    ours = told_in == {deposit.currency}
+    if not ours:
+        flag = f"disputed in {'/'.join(sorted(told_in))}"
+        await store_deposits.flag(tx, deposit.deposit_id, flag, now)
+        tx.context.log.error("a dispute differs", deposit_id=deposit.deposit_id, told=flag)
+    news = _news(tx.context, deposit, told, ours=ours)
+    row, before = await store_disputes.join(tx, news, now)
+    await store_deposits.flag(tx, deposit.deposit_id, f"disputed: {news.reason}", now)
+    begun = await store_disputes.begin_debit(tx, row.dispute_id, now)
+    if begun or (row.taken_elsewhere and before in {None, "open"}):
+        await store_withdrawals.stop_for(tx, row.user_id, DISPUTED, now)
+    if begun:
+        await _announce(tx, row)
+    if before is None or rules.climbs_dispute(before, news.outcome):
+        await store_disputes.decide(tx, row.dispute_id, news.outcome)
+        # One that was announced before it was told in another currency ends with no more money.
+        if news.outcome == "lost" if ours else row.state != "noted":
+            await _announce_end(tx, row, won=news.outcome == "won")
+    await _begin_credit(tx, row.dispute_id)
+    return row.dispute_id
+
+
+def _news(
+    context: Context, deposit: DepositRow, told: provider.Dispute, *, ours: bool
+) -> DisputeRow:
+    """Return what a webhook tells of a dispute; sums only when all of it is in our currency."""
     listed = told.balance_transactions
     taken, returned = rules.dispute_money(
         told.status, told.amount, None if listed is None else [each.net for each in listed]
     )
-    outcome = rules.outcome_of(told.status)
-    news = DisputeRow(
-        dispute_id=tx.context.new_id(),
+    return DisputeRow(
+        dispute_id=context.new_id(),
         provider_id=told.id,
         deposit_id=deposit.deposit_id,
         user_id=deposit.user_id,
         currency=deposit.currency,
         reason=told.reason or DISPUTED,
-        outcome=outcome,
-        taken=taken,
-        returned=returned,
+        outcome=rules.outcome_of(told.status),
+        taken=taken if ours else 0,
+        returned=returned if ours else 0,
         state="noted",
         debited=0,
         credited=0,
-        debit_transfer_id=tx.context.new_id(),
-        credit_transfer_id=tx.context.new_id(),
+        debit_transfer_id=context.new_id(),
+        credit_transfer_id=context.new_id(),
         tries=0,
+        taken_elsewhere=not ours and taken > 0,
     )
-    row, before = await store_disputes.join(tx, news, now)
-    await store_deposits.flag(tx, deposit.deposit_id, f"disputed: {news.reason}", now)
-    if await store_disputes.begin_debit(tx, row.dispute_id, now):
-        await store_withdrawals.stop_for(tx, row.user_id, DISPUTED, now)
-        await _announce(tx, row)
-    if before is None or rules.climbs_dispute(before, outcome):
-        await store_disputes.decide(tx, row.dispute_id, outcome)
-        if outcome == "lost":
-            await _announce_end(tx, row, won=False)
-    await _begin_credit(tx, row.dispute_id)
-    return row.dispute_id
 
 
 async def _begin_credit(tx: Tx, dispute_id: str) -> None:

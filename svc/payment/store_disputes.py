@@ -11,7 +11,7 @@ from svc.payment.store import Table
 
 COLUMNS = """
     dispute_id, provider_id, deposit_id, user_id, currency, reason, outcome, taken, returned, state,
-    debited, credited, debit_transfer_id, credit_transfer_id, tries
+    debited, credited, debit_transfer_id, credit_transfer_id, tries, taken_elsewhere
 """
 
 
@@ -19,6 +19,7 @@ class DisputeRow(Struct, frozen=True, kw_only=True):
     """A dispute as it is stored, in minor units.
 
     `taken` and `returned` are the provider's, `debited` and `credited` what we ask the wallet for.
+    What was taken in another currency than the deposit's is in none of them.
     """
 
     dispute_id: str
@@ -36,6 +37,7 @@ class DisputeRow(Struct, frozen=True, kw_only=True):
     debit_transfer_id: str
     credit_transfer_id: str
     tries: int
+    taken_elsewhere: bool = False
 
 
 def _row(row: Record) -> DisputeRow:
@@ -55,6 +57,7 @@ def _row(row: Record) -> DisputeRow:
         debit_transfer_id=str(row["debit_transfer_id"]),
         credit_transfer_id=str(row["credit_transfer_id"]),
         tries=row["tries"],
+        taken_elsewhere=row["taken_elsewhere"],
     )
 
 
@@ -71,11 +74,13 @@ async def join(tx: Tx, told: DisputeRow, now: datetime) -> tuple[DisputeRow, Out
         f"""
         INSERT INTO disputes AS known (
             dispute_id, provider_id, deposit_id, user_id, currency, reason, outcome, taken,
-            returned, debit_transfer_id, credit_transfer_id, next_try_at, created_at
-        ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
+            returned, debit_transfer_id, credit_transfer_id, next_try_at, created_at,
+            taken_elsewhere
+        ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13)
         ON CONFLICT (provider_id) DO UPDATE SET
             taken = greatest(known.taken, excluded.taken),
-            returned = greatest(known.returned, excluded.returned)
+            returned = greatest(known.returned, excluded.returned),
+            taken_elsewhere = known.taken_elsewhere OR excluded.taken_elsewhere
         RETURNING {COLUMNS}, (xmax = 0) AS is_new
         """,  # noqa: S608 -- constants
         told.dispute_id,
@@ -90,6 +95,7 @@ async def join(tx: Tx, told: DisputeRow, now: datetime) -> tuple[DisputeRow, Out
         told.debit_transfer_id,
         told.credit_transfer_id,
         now,
+        told.taken_elsewhere,
     )
     assert row is not None, "an insert or an update returns its row"
     found = _row(row)
@@ -157,7 +163,8 @@ async def block(tx: Tx, user_id: str) -> bool:
             SELECT EXISTS (
                 SELECT 1 FROM disputes
                 WHERE user_id = $1
-                    AND ((outcome = 'open' AND debited > 0) OR state = 'debiting')
+                    AND ((outcome = 'open' AND (debited > 0 OR taken_elsewhere))
+                        OR state = 'debiting')
             )
             """,
             user_id,
@@ -172,7 +179,7 @@ async def is_disputed(tx: Tx, deposit_id: str) -> bool:
             """
             SELECT EXISTS (
                 SELECT 1 FROM disputes
-                WHERE deposit_id = $1 AND debited > 0 AND outcome <> 'won'
+                WHERE deposit_id = $1 AND (debited > 0 OR taken_elsewhere) AND outcome <> 'won'
             )
             """,
             deposit_id,

@@ -63,6 +63,26 @@ async def test_a_dispute_that_is_won_returns_the_money_and_opens_payouts_again(s
     await shop.has(user, cash=6_000 - FEE)
 
 
+async def waits_like(shop: Shop, withdrawal_id: str, key: str) -> None:
+    """Make it as if a withdrawal like this had been taken in a moment ago, and not held yet."""
+    async with shop.platform.database("payment") as database:
+        await database.execute(
+            """
+            INSERT INTO withdrawals (
+                withdrawal_id, user_id, idempotency_key, request_hash, amount, currency, method,
+                hold_id, hold_transfer_id, capture_transfer_id, release_transfer_id,
+                return_transfer_id, next_try_at, created_at, updated_at
+            )
+            SELECT gen_random_uuid(), user_id, $2, request_hash, 300, currency, method,
+                gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(),
+                gen_random_uuid(), '3000-01-01', created_at, updated_at
+            FROM withdrawals WHERE withdrawal_id = $1
+            """,
+            withdrawal_id,
+            key,
+        )
+
+
 async def test_a_withdrawal_that_was_not_handed_over_is_given_back_by_a_dispute(
     shop: Shop,
 ) -> None:
@@ -71,22 +91,7 @@ async def test_a_withdrawal_that_was_not_handed_over_is_given_back_by_a_dispute(
     await shop.has(user, cash=10_000)
     asked = await shop.withdraw(user, 2_000)
     await shop.withdrawal_is(user, asked.withdrawal_id, "paid")
-    async with shop.platform.database("payment") as database:
-        # As if it had been held a moment ago, and not submitted.
-        await database.execute(
-            """
-            INSERT INTO withdrawals (
-                withdrawal_id, user_id, idempotency_key, request_hash, amount, currency, method,
-                hold_id, hold_transfer_id, capture_transfer_id, release_transfer_id,
-                return_transfer_id, next_try_at, created_at, updated_at
-            )
-            SELECT gen_random_uuid(), user_id, 'waits', request_hash, 300, currency, method,
-                gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(),
-                gen_random_uuid(), '3000-01-01', created_at, updated_at
-            FROM withdrawals WHERE withdrawal_id = $1
-            """,
-            asked.withdrawal_id,
-        )
+    await waits_like(shop, asked.withdrawal_id, "waits")
     await shop.charge_back(paid.deposit_id)
     await shop.has(user, cash=8_000 - 1_000 - FEE)
     await shop.sweep()
@@ -145,3 +150,67 @@ async def test_news_of_a_dispute_in_any_order_end_the_same(
     await until(at_rest)
     closed = await shop.operator.all_heard(DISPUTE_CLOSED, lambda data: data.user_id == user)
     assert [event.data.won for event in closed] == [True]
+
+
+IN_YEN: dict[str, dict[str, Any]] = {
+    "disputed in EUR/JPY": {
+        "currency": "eur",
+        "balance_transactions": [
+            {"id": "txn_1", "type": "adjustment", "net": -681_000, "currency": "jpy", "created": 1}
+        ],
+    },
+    "disputed in JPY": {"currency": "jpy"},
+}
+"""In what a dispute is told: its movements are, or all of it in the form that lists none."""
+
+
+@pytest.mark.parametrize("outcome", ["won", "lost"])
+@pytest.mark.parametrize("flag", IN_YEN)
+async def test_a_dispute_in_another_currency_moves_no_money_and_blocks_payouts_until_it_is_closed(
+    shop: Shop, flag: str, outcome: str
+) -> None:
+    user, key = await shop.rich_player(5_000), new_id()
+    paid = await shop.deposit(user, 2_000)
+    await shop.has(user, cash=7_000)
+    sent = await shop.withdraw(user, 1_000)
+    await shop.withdrawal_is(user, sent.withdrawal_id, "paid")
+    await waits_like(shop, sent.withdrawal_id, key)
+    dispute = {
+        "id": f"dp_{new_id()}", "status": "needs_response", "amount": 2_000, "reason": "general",
+        "payment_intent": await shop.provider_id(paid.deposit_id), **IN_YEN[flag],
+    }  # fmt: skip
+    for _ in range(2):
+        await shop.webhook("charge.dispute.created", dispute)
+    row = await shop.row("deposits", "deposit_id", paid.deposit_id)
+    assert row["flag"] == f"{flag}; disputed: general"
+    assert (await shop.row("withdrawals", "idempotency_key", key))["reason"] == "disputed"
+    with pytest.raises(AccountBlocked):
+        await shop.withdraw(user, 100)
+    refund = RefundDeposit(deposit_id=paid.deposit_id, idempotency_key=new_id())
+    with pytest.raises(Conflict):
+        await shop.operator.call(REFUND_DEPOSIT, refund)
+    await shop.webhook("charge.dispute.closed", dispute | {"status": outcome})
+    kept = await shop.row("disputes", "provider_id", str(dispute["id"]))
+    assert (kept["state"], kept["outcome"], kept["debited"]) == ("noted", outcome, 0)
+    await shop.sweep()
+    await shop.withdraw(user, 100)
+    await shop.has(user, cash=7_000 - 1_000 - 100)
+
+
+async def test_a_dispute_that_is_told_in_another_currency_later_ends_as_it_is_told(
+    shop: Shop,
+) -> None:
+    user = await shop.rich_player(5_000)
+    paid = await shop.deposit(user, 2_000)
+    await shop.has(user, cash=7_000)
+    dispute = {
+        "id": f"dp_{new_id()}", "status": "needs_response", "amount": 2_000, "reason": "general",
+        "payment_intent": await shop.provider_id(paid.deposit_id), "currency": "eur",
+    }  # fmt: skip
+    await shop.webhook("charge.dispute.created", dispute)
+    await shop.has(user, cash=5_000)
+    await shop.webhook("charge.dispute.closed", dispute | {"currency": "jpy", "status": "won"})
+    closed = await shop.operator.heard(DISPUTE_CLOSED, lambda data: data.user_id == user)
+    assert (closed.data.won, closed.data.returned) == (True, 0)
+    await shop.withdraw(user, 100)
+    await shop.has(user, cash=4_900)
