@@ -7,10 +7,14 @@ from svc.mesh.context import Context
 from svc.mesh.errors import Conflict, NotFound, Refused, from_problem, problem
 from svc.payment import rules, store_deposits, store_players
 from svc.payment.contract import (
+    AccountBlocked,
+    ClosedLoop,
     CurrencyMismatch,
     Deposit,
     InsufficientFunds,
+    LimitExceeded,
     NotVerified,
+    SelfExcluded,
     Withdrawal,
     WithdrawalStatus,
 )
@@ -18,7 +22,10 @@ from svc.payment.store_deposits import DepositRow
 from svc.payment.store_withdrawals import WithdrawalRow
 from svc.wallet import contract as wallet
 
-STORED = (InsufficientFunds, CurrencyMismatch, NotVerified)
+STORED = (
+    InsufficientFunds, CurrencyMismatch, NotVerified, LimitExceeded, SelfExcluded, AccountBlocked,
+    ClosedLoop,
+)  # fmt: skip
 CACHED_S = 60
 
 

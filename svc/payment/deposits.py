@@ -5,7 +5,7 @@ from datetime import datetime
 
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
-from svc.mesh.errors import IdempotencyMismatch, Invalid, Unavailable, problem
+from svc.mesh.errors import IdempotencyMismatch, Invalid, Refused, Unavailable, problem
 from svc.payment import answers, provider, rules, store_deposits, store_players
 from svc.payment.contract import (
     PAYMENT_FAILED,
@@ -50,40 +50,62 @@ async def request(asked: RequestDeposit, context: Context) -> Deposit:
 
 
 async def _take_in(asked: RequestDeposit, context: Context) -> DepositRow | None:
-    """Store the deposit as pending, or return the one of the key; None for an unknown player."""
-    now = context.now()
-    mark = rules.request_hash(asked.amount, asked.currency, asked.method)
+    """Store the deposit, pending or refused, or return the one of the key.
+
+    None for a player who is not known yet: what is to be checked of them is not there.
+    """
+    row = _new(asked, context)
     async with context.transaction() as tx:
         player = await store_players.lock(tx, asked.user_id)
         known = await store_deposits.by_key(tx, asked.user_id, asked.idempotency_key)
         if known is not None:
-            if known.request_hash != mark:
+            if known.request_hash != row.request_hash:
                 raise IdempotencyMismatch
             return known
         if player.currency is None:
             return None
-        await _check(tx, player, asked, now)
-        row = DepositRow(
-            deposit_id=context.new_id(),
-            user_id=asked.user_id,
-            request_hash=mark,
-            amount=asked.amount,
-            currency=asked.currency,
-            method=asked.method,
-            transfer_id=context.new_id(),
-            status="pending",
-            provider_id=None,
-            next_action=None,
-            reason=None,
-            answered_status=None,
-            refusal=None,
-            flag=None,
-            created_at=now,
-            tries=0,
-            reviewed=rules.is_reviewed(asked.amount, context.runtime.settings.get),
+        refusal = await _refusal(tx, player, asked, row.created_at)
+        next_try = rules.next_try(row.created_at, 0)
+        await store_deposits.insert(tx, row, asked.idempotency_key, next_try)
+        if refusal is None:
+            return row
+        # No payment was begun, so none has failed: nobody is told but who asks with this key.
+        await store_deposits.answer(tx, row.deposit_id, "failed", problem(refusal))
+        await store_deposits.climb(
+            tx, row.deposit_id, "failed", row.created_at, reason=refusal.name
         )
-        await store_deposits.insert(tx, row, asked.idempotency_key, rules.next_try(now, 0))
-    return row
+        return await store_deposits.find(tx, row.deposit_id)
+
+
+def _new(asked: RequestDeposit, context: Context) -> DepositRow:
+    return DepositRow(
+        deposit_id=context.new_id(),
+        user_id=asked.user_id,
+        request_hash=rules.request_hash(asked.amount, asked.currency, asked.method),
+        amount=asked.amount,
+        currency=asked.currency,
+        method=asked.method,
+        transfer_id=context.new_id(),
+        status="pending",
+        provider_id=None,
+        next_action=None,
+        reason=None,
+        answered_status=None,
+        refusal=None,
+        flag=None,
+        created_at=context.now(),
+        tries=0,
+        reviewed=rules.is_reviewed(asked.amount, context.runtime.settings.get),
+    )
+
+
+async def _refusal(tx: Tx, player: Player, asked: RequestDeposit, now: datetime) -> Refused | None:
+    """Return what forbids the deposit, None when nothing does."""
+    try:
+        await _check(tx, player, asked, now)
+    except Refused as refusal:
+        return refusal
+    return None
 
 
 async def _check(tx: Tx, player: Player, asked: RequestDeposit, now: datetime) -> None:

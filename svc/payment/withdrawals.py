@@ -14,6 +14,7 @@ from svc.mesh.errors import (
     NotFound,
     Refused,
     Unavailable,
+    problem,
 )
 from svc.payment import (
     answers,
@@ -62,7 +63,7 @@ async def request(asked: RequestWithdrawal, context: Context) -> Withdrawal:
 
 
 async def _take_in(asked: RequestWithdrawal, context: Context) -> WithdrawalRow:
-    """Store the withdrawal with all its ids, or return the one of the key."""
+    """Store the withdrawal with all its ids, taken in or refused, or return the one of the key."""
     now = context.now()
     row = WithdrawalRow(
         withdrawal_id=context.new_id(),
@@ -92,9 +93,33 @@ async def _take_in(asked: RequestWithdrawal, context: Context) -> WithdrawalRow:
             if known.request_hash != row.request_hash:
                 raise IdempotencyMismatch
             return known
-        await _check(tx, player, asked, now)
+        refusal = await _refusal(tx, player, asked, now)
         await store_withdrawals.insert(tx, row, asked.idempotency_key, rules.next_try(now, 0))
-    return row
+        if refusal is None:
+            return row
+        await _refuse(tx, row, refusal, problem(refusal))
+        return await store_withdrawals.find(tx, row.withdrawal_id) or row
+
+
+async def _refusal(
+    tx: Tx, player: Player, asked: RequestWithdrawal, now: datetime
+) -> Refused | None:  # fmt: skip
+    """Return what forbids the withdrawal, None when nothing does."""
+    try:
+        await _check(tx, player, asked, now)
+    except Refused as refusal:
+        return refusal
+    return None
+
+
+async def _refuse(
+    tx: Tx, row: WithdrawalRow, refusal: Refused, document: dict[str, object]
+) -> None:  # fmt: skip
+    """Keep why nothing was held: the answer of its key for ever."""
+    if await store_withdrawals.move(
+        tx, row.withdrawal_id, ("requested",), "refused", tx.context.now(), reason=refusal.name
+    ):
+        await store_withdrawals.answer(tx, row.withdrawal_id, "failed", document)
 
 
 async def _check(tx: Tx, player: Player, asked: RequestWithdrawal, now: datetime) -> None:
@@ -195,13 +220,8 @@ async def _hold(context: Context, row: WithdrawalRow) -> None:
     try:
         await context.call(wallet.HOLD, hold)
     except Refused as refusal:
-        document = answers.of_wallet(refusal)
         async with context.transaction() as tx:
-            moved = await store_withdrawals.move(
-                tx, row.withdrawal_id, ("requested",), "refused", context.now(), reason=refusal.name
-            )
-            if moved:
-                await store_withdrawals.answer(tx, row.withdrawal_id, "failed", document)
+            await _refuse(tx, row, refusal, answers.of_wallet(refusal))
         return
     async with context.transaction() as tx:
         if await store_withdrawals.move(
