@@ -106,7 +106,7 @@ class Arrival:
 class Delivery:
     """An event in hand; `place` is the one in its message where that holds many, else 0."""
 
-    __slots__ = ("alone", "arrival", "data", "key", "kind", "place", "publisher")
+    __slots__ = ("alone", "arrival", "data", "foreign", "key", "kind", "place", "publisher")
 
     def __init__(self, arrival: Arrival, data: bytes, place: int = 0) -> None:
         """Read what the envelope says; what is no envelope has empty names."""
@@ -114,6 +114,7 @@ class Delivery:
         self.data = data
         self.place = place
         self.alone = False
+        self.foreign = False
         try:
             head = decoder(Head).decode(data)
             self.key, self.kind, self.publisher = head.subject, head.type, head.source[1:]

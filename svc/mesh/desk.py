@@ -19,7 +19,7 @@ from svc.mesh.contract import Call
 from svc.mesh.errors import Conflict, Invalid, NotFound, Refused, TimedOut, Unavailable
 from svc.mesh.letters import Letter
 from svc.mesh.rebuild import NotRebuilt
-from svc.mesh.wire import HEADERS_MAX, decode_request, encode, error_reply
+from svc.mesh.wire import HEADERS_MAX, OPERATOR, caller_of, decode_request, encode, error_reply
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -153,6 +153,9 @@ class Desk:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def _asked(self, message: Msg) -> None:
+        if caller_of(message.reply) != OPERATOR:  # see Endpoint: nobody else can have asked
+            self.runtime.log.error("not asked by the operator", subject=message.subject)
+            return
         task = asyncio.create_task(self._serve(message))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -202,6 +205,8 @@ class Desk:
 
     async def _replay(self, request: Which) -> Settled:
         letter, body = await self._open(request)
+        if letter.foreign:
+            raise Conflict(f"{letter.id} was not parked by {self.name}: drop it")
         consumer = next((c for c in self.runtime.consumers if c.stream == letter.stream), None)
         if consumer is None:
             raise NotFound(f"{self.name} hears {letter.stream} no more")

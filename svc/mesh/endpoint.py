@@ -26,6 +26,7 @@ from svc.mesh.wire import (
     BATCH_HEADER,
     HEADERS_MAX,
     LATE,
+    OPERATOR,
     UNREADABLE,
     Sender,
     Sent,
@@ -107,6 +108,7 @@ class Endpoint:
         self.stats = EndpointStats()
         self.many = Many(self, taking_many[0]) if taking_many else None
         self.turn = runtime.turn
+        self.callers = frozenset((*call.permitted_callers(), OPERATOR))
         self.queue: deque[Work] = deque()
         self.queued = 0
         self.queue_max = call.workers * QUEUE_PER_WORKER
@@ -143,7 +145,14 @@ class Endpoint:
         await asyncio.gather(*self.workers, return_exceptions=True)
 
     def _arrived(self, message: Message) -> None:
-        """Take a message from the broker."""
+        """Take a message from the broker, which lets nobody send it but the call's callers.
+
+        A JetStream request names where the server sends what is stored, and the broker asks nobody
+        whether that is a call: what was not asked from the inbox of a caller is dropped.
+        """
+        if caller_of(message.reply) not in self.callers and not self.runtime.shadow:
+            self.runtime.log.error("not asked by a caller", subject=self.call.subject)
+            return
         self.stats.requests += 1
         self.turn.begin()
         self.admit(message)

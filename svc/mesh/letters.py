@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 
 from svc.mesh.clock import new_id
 from svc.mesh.errors import NotFound, Unavailable
+from svc.mesh.wire import EXPECTED_STREAM
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -41,7 +42,8 @@ class Letter(Struct, frozen=True, kw_only=True):
 
     `id` is `<consumer>.<stream>.<sequence>`, with `-<place>` where its message held many; `settled`
     is empty while somebody has to decide, then `replayed` or `dropped`; `position` is its own
-    sequence in the stream of dead letters. The body is empty in lists and after the end.
+    sequence in the stream of dead letters. The body is empty in lists and after the end. `foreign`:
+    no service parked it, see EXPECTED_STREAM.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Letter(Struct, frozen=True, kw_only=True):
     position: int
     settled: str = ""
     body: str = ""
+    foreign: bool = False
 
 
 class State(Struct, frozen=True):
@@ -198,5 +201,6 @@ def _letter(name: str, message: Msg) -> Letter:
         parked_at=datetime.fromisoformat(headers["Nats-Time-Stamp"]),
         position=int(headers["Nats-Sequence"]),
         settled=headers.get("Dead-Settled", ""),
+        foreign=headers.get(EXPECTED_STREAM) != STREAM,
         body=message.data.decode(errors="replace"),
     )

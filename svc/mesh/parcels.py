@@ -9,11 +9,12 @@ leave one by one, so that who watches a quiet system sees each of them.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from svc.mesh.wire import UNREADABLE, decoder, encode
+from svc.mesh.wire import EXPECTED_STREAM, UNREADABLE, decoder, encode
 
 if TYPE_CHECKING:
     from svc.mesh.contract import Event
@@ -30,6 +31,12 @@ PLACES = 4
 COUNT = f"%0{PLACES}x"
 
 
+@lru_cache
+def stream_of(subject: str) -> str:
+    """Return which stream keeps a subject: it is named after its first word."""
+    return subject.partition(".")[0].upper()
+
+
 class Parcel(NamedTuple):
     """One message: `message_id` lets the stream keep it once, `events` is how many it holds."""
 
@@ -40,9 +47,10 @@ class Parcel(NamedTuple):
 
     def headers(self) -> dict[str, str]:
         """Return what goes with it."""
+        found = {ID_HEADER: self.message_id, EXPECTED_STREAM: stream_of(self.subject)}
         if self.events > 1:
-            return {ID_HEADER: self.message_id, "Content-Type": BATCH_TYPE}
-        return {ID_HEADER: self.message_id}
+            found["Content-Type"] = BATCH_TYPE
+        return found
 
 
 def parcels_of(event: "Event[Any]", row_id: str, told: "Sequence[CloudEvent[Any]]") -> list[Parcel]:

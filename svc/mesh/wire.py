@@ -37,6 +37,12 @@ NO_RESPONDERS = "503"
 ERROR_HEADER = "Nats-Service-Error"
 ERROR_CODE_HEADER = "Nats-Service-Error-Code"
 INBOX_ROOT = "_INBOX"
+OPERATOR = "operator"
+"""The user that may make every call."""
+EXPECTED_STREAM = "Nats-Expected-Stream"
+"""Tells the server where a message belongs: any other stream refuses it. It stays with what is
+stored, so what a stream holds with its own name was published there by who may. The server stores
+elsewhere, too, what somebody had it send there: that has another name, or none."""
 REPLY_TOKENS = (7, 8)
 SUBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ID_LENGTH_MAX = 128

@@ -95,7 +95,7 @@ NEVER_DECLARED = Event("NeverDeclaredEvent", "wallet", Happened, "Nobody declare
 SIDE = Extras(
     streams=(
         {"name": "SIDE", "subjects": ["side.>"], "storage": "file", "retention": "limits",
-         "discard": "old", "num_replicas": 1},
+         "discard": "old", "num_replicas": 1, "allow_direct": True},
     ),
     consumers=(
         {"stream_name": "SIDE",
@@ -105,6 +105,7 @@ SIDE = Extras(
     publishes=(
         "side.>", "$JS.API.CONSUMER.MSG.NEXT.SIDE.casino", "$JS.ACK.SIDE.casino.>",
         "$JS.API.CONSUMER.INFO.SIDE.casino",
+        "$JS.API.DIRECT.GET.SIDE.side.>",
     ),
 )  # fmt: skip
 """Messages that are no events, which the asking service reads; nothing comes again by itself."""

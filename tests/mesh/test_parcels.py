@@ -83,7 +83,9 @@ def test_many_leave_as_one_message_that_says_so(pair: Pair) -> None:
     [parcel] = parcels_of(TOGETHER, row_id, events)
 
     assert (parcel.message_id, parcel.events) == (row_id, APART_MAX + 1)
-    assert parcel.headers() == {"Nats-Msg-Id": row_id, "Content-Type": BATCH_TYPE}
+    assert parcel.headers() == {
+        "Nats-Msg-Id": row_id, "Nats-Expected-Stream": "WALLET", "Content-Type": BATCH_TYPE,
+    }  # fmt: skip
     assert bodies(parcel.body) == [encode(event) for event in events]
 
 

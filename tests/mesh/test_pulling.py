@@ -70,8 +70,12 @@ async def test_no_more_are_in_hand_than_was_said_and_each_comes_once(side: Pair)
     async with source(side) as reading:
         await tell(side, *(text.decode() for text in texts))
         await both(reading)
-        info = await side.asking.jetstream.consumer_info("SIDE", "casino")
-        assert (info.num_ack_pending, info.num_pending) == (2, 3)
+
+        async def no_more() -> bool:
+            info = await side.asking.jetstream.consumer_info("SIDE", "casino")
+            return (info.num_ack_pending, info.num_pending) == (2, 3)
+
+        await until(no_more, "two in hand and three left")
         while len(found) < len(texts):
             for arrival, body in await take(reading):
                 arrival.ended()
@@ -113,11 +117,10 @@ async def test_a_request_that_ends_beside_others_is_not_taken_for_all_of_them(
         await more
 
         async def full() -> bool:
-            return len(reading.held) >= 4
+            info = await side.asking.jetstream.consumer_info("SIDE", "casino")
+            return (info.num_ack_pending, info.num_pending) == (4, 6)
 
-        await until(full, "as much in hand as may be")
-        info = await side.asking.jetstream.consumer_info("SIDE", "casino")
-        assert (info.num_ack_pending, info.num_pending) == (4, 6)
+        await until(full, "as much in hand as may be, and no more")
 
 
 async def test_a_message_larger_than_a_request_brings_comes_with_those_behind_it(

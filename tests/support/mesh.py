@@ -93,7 +93,9 @@ class Operator:
             correlationid=new_id(),
         )
         await (
-            self.publishers[owner].jetstream().publish(event.subject, msgspec.json.encode(envelope))
+            self.publishers[owner]
+            .jetstream()
+            .publish(event.subject, msgspec.json.encode(envelope), stream=event.stream)
         )
         return envelope.id
 
