@@ -5,7 +5,6 @@ What is cached is never the truth: a bucket that cannot be reached makes reads s
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,7 +19,8 @@ from nats.js.kv import KeyValue
 
 from svc.mesh import metrics
 from svc.mesh.connection import Connection
-from svc.mesh.wire import decoder
+from svc.mesh.watching import OPERATION, Watch, stream_of
+from svc.mesh.wire import EXPECTED_STREAM, decoder
 
 ValueT = TypeVar("ValueT")
 
@@ -89,7 +89,11 @@ class Cache:
         body = value if isinstance(value, bytes) else msgspec.json.encode(value)
         try:
             await self.jetstream.publish(
-                f"$KV.{self.bucket}.{key}", body, timeout=WAIT_S, msg_ttl=ttl_s
+                f"$KV.{self.bucket}.{key}",
+                body,
+                timeout=WAIT_S,
+                stream=stream_of(self.bucket),
+                msg_ttl=ttl_s,
             )
         except (NatsError, JetStreamError, TimeoutError) as failure:
             self._failed("put", failure)
@@ -100,9 +104,11 @@ class Cache:
         The stream takes what one connection sends in order, so what came before is stored then.
         """
         *others, last = values.items()
+        headers = {EXPECTED_STREAM: stream_of(self.bucket)}
         try:
             for key, value in others:
-                self.connection.send(f"$KV.{self.bucket}.{key}", msgspec.json.encode(value))
+                body = msgspec.json.encode(value)
+                self.connection.send(f"$KV.{self.bucket}.{key}", body, "", headers)
         except NatsError as failure:
             self._failed("put", failure)
         await self.put(*last)
@@ -110,7 +116,13 @@ class Cache:
     async def delete(self, key: str) -> None:
         """Forget a key."""
         try:
-            await (await self._key_value()).purge(key, msg_ttl=DELETE_MARKER_S)
+            await self.jetstream.publish(
+                f"$KV.{self.bucket}.{key}",
+                timeout=WAIT_S,
+                stream=stream_of(self.bucket),
+                headers={OPERATION: "PURGE", "Nats-Rollup": "sub"},
+                msg_ttl=DELETE_MARKER_S,
+            )
         except (NatsError, JetStreamError, TimeoutError) as failure:
             self._failed("delete", failure)
 
@@ -141,7 +153,12 @@ class Cache:
         subject = f"$KV.{self.bucket}.{key}"
         try:
             await self.jetstream.publish(
-                subject, body, timeout=WAIT_S, headers=headers, msg_ttl=ttl_s
+                subject,
+                body,
+                timeout=WAIT_S,
+                stream=stream_of(self.bucket),
+                headers=headers,
+                msg_ttl=ttl_s,
             )
         except BadRequestError as refusal:
             if refusal.err_code != WRONG_LAST_SEQUENCE:
@@ -184,47 +201,20 @@ class Mirror:
 
     async def _watch(self) -> None:
         """Follow the bucket until cancelled; whatever ends a watch, the next one begins."""
+        cache = self.cache
+        watch = Watch(cache.bucket, self._take, self.complete.set, cache.log)
         while True:
             try:
-                bucket = await self.cache.jetstream.key_value(self.cache.bucket)
-                watcher = await bucket.watch(self.pattern)
-                try:
-                    await self._follow(watcher)
-                finally:
-                    with suppress(NatsError):
-                        await watcher.stop()
+                await watch.run(cache.jetstream, self.pattern)
             except (NatsError, JetStreamError, TimeoutError) as failure:
-                self.cache.log.warning("watch broke", bucket=self.cache.bucket, cause=str(failure))
+                cache.log.warning("watch broke", bucket=cache.bucket, cause=str(failure))
             except Exception:
-                self.cache.log.exception("watch broke", bucket=self.cache.bucket)
+                cache.log.exception("watch broke", bucket=cache.bucket)
             await asyncio.sleep(WATCH_AGAIN_S)
 
-    async def _follow(self, watcher: KeyValue.KeyWatcher) -> None:
-        """Take what a watch tells, and note when all is there that was there at its beginning.
-
-        nats-py says so too early when the server's word that nothing is left overtakes the values:
-        so many as were sent by then have to come first.
-        """
-        came, sent = 0, None
-        async for entry in watcher:
-            if entry is None:
-                sent = await _sent(watcher)
-            else:
-                came += 1
-                self._take(entry)
-            if sent is not None and came >= sent:
-                self.complete.set()
-
-    def _take(self, entry: KeyValue.Entry) -> None:
+    def _take(self, key: str, value: bytes | None) -> None:
         self.version += 1
-        if entry.operation in {"DEL", "PURGE", "MaxAge"} or entry.value is None:
-            self.values.pop(entry.key, None)
+        if value is None:
+            self.values.pop(key, None)
         else:
-            self.values[entry.key] = entry.value
-
-
-async def _sent(watcher: KeyValue.KeyWatcher) -> int:
-    """Return how many values the server has sent to a watch; raises as a request does."""
-    subscription: Any = getattr(watcher, "_sub")  # noqa: B009 -- nats-py shows it to nobody
-    told = await subscription.consumer_info()
-    return int(told.delivered.consumer_seq)
+            self.values[key] = value

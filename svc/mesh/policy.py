@@ -24,6 +24,7 @@ from svc.mesh.clock import Clock
 from svc.mesh.errors import Invalid, Overloaded, RemoteBug, TimedOut, Unavailable, name_of
 from svc.mesh.policy_releases import SHADOW, release_subject
 from svc.mesh.policy_rules import BUCKET, Fault, Limit, Mirror, Policy, Scope, of_edge, read
+from svc.mesh.watching import Watch
 from svc.mesh.wire import CONTEXT_HEADER, encode, pack_context
 
 if TYPE_CHECKING:
@@ -220,18 +221,15 @@ class Policies:
 
     async def _watch(self, jetstream: JetStreamContext) -> None:
         again_s = WATCH_AGAIN_S
+
+        def well() -> None:
+            nonlocal again_s
+            again_s = WATCH_AGAIN_S
+
+        watch = Watch(BUCKET, self.hear, well, self.log)
         while True:
             try:
-                bucket = await jetstream.key_value(BUCKET)
-                watcher = await bucket.watch(">")
-                try:
-                    again_s = WATCH_AGAIN_S
-                    async for entry in watcher:
-                        if entry is not None:
-                            self.hear(entry.key, None if entry.operation else entry.value)
-                finally:
-                    with contextlib.suppress(NatsError):
-                        await watcher.stop()
+                await watch.run(jetstream, ">")
             except (NatsError, JetStreamError, TimeoutError) as failure:
                 cause = str(failure) or type(failure).__name__
                 self.log.warning("policies not watched", bucket=BUCKET, cause=cause)

@@ -31,6 +31,8 @@ from svc.mesh.policy_rules import (
     read,
 )
 from svc.mesh.service import Service
+from svc.mesh.watching import stream_of
+from svc.mesh.wire import EXPECTED_STREAM
 from svc.platform import operate, policy_routes
 from svc.platform.errors import PlatformError
 from svc.platform.installation import Installation, prepare_default
@@ -273,7 +275,10 @@ async def entries(client: Client) -> dict[str, bytes]:
 
 async def write(client: Client, key: str, body: bytes | None) -> None:
     """Put one key, or delete it, and say who did it."""
-    headers = {BY_HEADER: f"{getpass.getuser()}@{socket.gethostname()}"}
+    headers = {
+        EXPECTED_STREAM: stream_of(BUCKET),
+        BY_HEADER: f"{getpass.getuser()}@{socket.gethostname()}",
+    }
     if body is None:
         headers["KV-Operation"] = "DEL"
     try:

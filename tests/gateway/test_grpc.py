@@ -35,11 +35,12 @@ async def test_a_key_whose_end_was_told_without_an_offset_ends_then_in_utc(
     """Identity takes no such time any more, but its bucket may still hold some."""
     ends = {new_id(): b"2020-01-01T00:00:00", new_id(): b"2999-01-01T00:00:00"}
     async with platform.nats("identity") as connection:
-        bucket = await connection.jetstream().key_value("identity")
         for given, end in ends.items():
             entry = security.api_key_entry(sha256(given.encode()).digest())
             told = b'{"key_id": "%b", "scopes": ["identity.read"], "expires_at": "%b"}'
-            await bucket.put(entry, told % (given.encode(), end))
+            await connection.jetstream().publish(
+                f"$KV.identity.{entry}", told % (given.encode(), end), stream="KV_identity"
+            )
 
     async def answer(given: str) -> grpc.StatusCode:
         metadata = (("authorization", f"Bearer {given}"),)

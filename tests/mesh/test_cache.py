@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
 
 import pytest
 from msgspec import Struct
-from nats.js.kv import KeyValue
 
 from svc.mesh import log
 from svc.mesh.cache import Cache
@@ -80,53 +78,57 @@ async def test_a_value_of_another_form_is_loaded_again_and_replaced(cache: Cache
     assert await cache.get(key, Shown) == Shown("right")
 
 
-async def test_a_mirror_is_complete_when_all_that_was_there_has_come(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever the library says: its word that this was all can come before the first value."""
-    keys = [f"mirrored.{new_id()}" for _ in range(3)]
-    for key in keys:
-        await loaded(cache, key, "there")
-    held: list[Any] = []
-    taken = asyncio.Event()
-
-    class Early(asyncio.Queue[Any]):
-        """What a watch tells: that this was all, and what there was when it is let go."""
-
-        async def put(self, item: Any) -> None:
-            held.append(item)
-
-        async def get(self) -> Any:
-            if self.empty():
-                taken.set()
-            return await super().get()
-
-    updates = Early()
-    watch: Any = getattr(KeyValue, "watch")  # noqa: B009 -- its parameters have no types
-
-    async def told_early(bucket: KeyValue, pattern: str) -> KeyValue.KeyWatcher:
-        watcher: Any = await watch(bucket, pattern)
-        while not watcher._updates.empty():
-            held.append(watcher._updates.get_nowait())
-        watcher._updates = updates
-        updates.put_nowait(None)
-        return watcher
-
-    async def all_held() -> bool:
-        return len(held) >= len(keys)
-
-    monkeypatch.setattr(KeyValue, "watch", told_early)
-    mirror = await cache.mirror("mirrored.>")
+async def test_a_mirror_is_complete_when_all_that_was_there_has_come(cache: Cache) -> None:
+    keys = {f"many.{new_id()}" for _ in range(200)}
+    await cache.put_all(dict.fromkeys(keys, "there"))
+    mirror, empty = await cache.mirror("many.>"), await cache.mirror(f"nothing.{new_id()}.>")
     try:
         async with asyncio.timeout(WITHIN_S):
-            await taken.wait()
-        await until(all_held, "the values have come")
-        assert not mirror.complete.is_set()
-
-        for one in held:
-            updates.put_nowait(one)
-        async with asyncio.timeout(WITHIN_S):
             await mirror.complete.wait()
-        assert set(mirror.values) >= set(keys)
+            assert set(mirror.values) >= keys
+            await empty.complete.wait()
+    finally:
+        await mirror.stop()
+        await empty.stop()
+
+
+async def test_a_mirror_follows_what_is_put_and_deleted(cache: Cache) -> None:
+    key = f"followed.{new_id()}"
+    mirror = await cache.mirror("followed.>")
+
+    async def shown() -> bool:
+        return mirror.get(key) == b'"there"'
+
+    async def gone() -> bool:
+        return mirror.get(key) is None
+
+    try:
+        await cache.put(key, "there")
+        await until(shown)
+        await cache.delete(key)
+        await until(gone)
+    finally:
+        await mirror.stop()
+
+
+async def test_a_mirror_takes_nothing_that_was_not_put_by_who_may(cache: Cache) -> None:
+    """The server stores here, too, what others have it send: that has no stream's name."""
+    kept, forged, last = (f"guarded.{new_id()}" for _ in range(3))
+    mirror = await cache.mirror("guarded.>")
+
+    async def shown() -> bool:
+        return mirror.get(last) == b'"there"'
+
+    try:
+        await cache.put(kept, "there")
+        subject = f"$KV.casino.{kept}"
+        await cache.jetstream.publish(f"$KV.casino.{forged}", b'"forged"')
+        await cache.jetstream.publish(subject, b"", headers={"KV-Operation": "DEL"})
+        copied = {"Nats-Marker-Reason": "MaxAge", "Nats-Stream": "KV_casino"}
+        await cache.jetstream.publish(subject, b"", headers=copied)
+        await cache.put(last, "there")
+        await until(shown)
+        assert mirror.get(forged) is None
+        assert mirror.get(kept) == b'"there"'
     finally:
         await mirror.stop()
