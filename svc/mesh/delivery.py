@@ -97,6 +97,11 @@ class Arrival:
         else:
             self.connection.send(self.reply, b"+TERM" if parked else b"+ACK")
 
+    def drop(self) -> None:
+        """Have it never come again; without a connection it does, and is dropped then."""
+        with suppress(NatsError):
+            self.ended(parked=True)
+
     def give_back(self, delay_s: float) -> None:
         """Have it come again after a delay; without a connection after the consumer's ack_wait."""
         with suppress(NatsError):

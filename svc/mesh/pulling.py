@@ -16,6 +16,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from svc.mesh.delivery import ACKS, Arrival
+from svc.mesh.wire import COPIED
 
 if TYPE_CHECKING:
     from svc.mesh.connection import Message
@@ -153,7 +154,8 @@ class Pulling:
 class Source:
     """What a service reads that is no event of the mesh: so many messages in hand at most.
 
-    `async with` begins and ends it; what did not end by then is given back at once.
+    `async with` begins and ends it; what did not end by then is given back at once. What the server
+    has copied here from elsewhere is dropped (see EXPECTED_STREAM: who publishes these sends none).
     """
 
     def __init__(self, runtime: "Runtime", stream: str, durable: str, at_once: int) -> None:
@@ -196,5 +198,11 @@ class Source:
         return self.held.copy()
 
     def _keep(self, message: "Message") -> None:
-        self.held.append((Arrival(self.connection, message), message.data))
+        arrival = Arrival(self.connection, message)
+        if message.headers and COPIED in message.headers:
+            # The server was had to store it here: nobody who may publish did.
+            self.pulling.runtime.log.error("not published by who may", subject=message.subject)
+            arrival.drop()
+            return
+        self.held.append((arrival, message.data))
         self.came.set()

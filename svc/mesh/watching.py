@@ -1,4 +1,8 @@
-"""Watching a bucket: every value that was put there by who may, as it is now and as it changes."""
+"""Watching a bucket: every value that was put there by who may, as it is now and as it changes.
+
+What anybody else had the server store there (see EXPECTED_STREAM) is passed over: it can take the
+place of a value for those who begin to watch after it, but never give one.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -8,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from nats.errors import Error as NatsError
 from nats.js.api import DeliverPolicy
 
-from svc.mesh.wire import EXPECTED_STREAM
+from svc.mesh.wire import COPIED, EXPECTED_STREAM
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
 
-OPERATION, MARKER, COPIED = "KV-Operation", "Nats-Marker-Reason", "Nats-Stream"
+OPERATION, MARKER = "KV-Operation", "Nats-Marker-Reason"
 INACTIVE_S = 300
 """A watch that nobody follows any more goes after this by itself."""
 

@@ -39,6 +39,8 @@ ERROR_CODE_HEADER = "Nats-Service-Error-Code"
 INBOX_ROOT = "_INBOX"
 OPERATOR = "operator"
 """The user that may make every call."""
+COPIED = "Nats-Stream"
+"""What the server adds to what it was asked for directly: where it is stored."""
 EXPECTED_STREAM = "Nats-Expected-Stream"
 """Tells the server where a message belongs: any other stream refuses it. It stays with what is
 stored, so what a stream holds with its own name was published there by who may. The server stores

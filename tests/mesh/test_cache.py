@@ -119,8 +119,12 @@ async def test_a_mirror_takes_nothing_that_was_not_put_by_who_may(cache: Cache) 
     async def shown() -> bool:
         return mirror.get(last) == b'"there"'
 
+    async def begun() -> bool:
+        return mirror.get(kept) == b'"there"'
+
     try:
         await cache.put(kept, "there")
+        await until(begun)
         subject = f"$KV.casino.{kept}"
         await cache.jetstream.publish(f"$KV.casino.{forged}", b'"forged"')
         await cache.jetstream.publish(subject, b"", headers={"KV-Operation": "DEL"})

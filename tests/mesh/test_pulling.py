@@ -170,3 +170,18 @@ async def test_what_is_given_back_comes_again(side: Pair) -> None:
         [(arrival, body)] = await take(reading)
         arrival.ended()
     assert (body, arrival.attempts) == (b"again", 2)
+
+
+async def test_what_the_server_copied_here_is_dropped(side: Pair) -> None:
+    async with source(side) as reading:
+        copied = {"Nats-Stream": "KV_marketing", "Nats-Sequence": "1"}
+        await side.asking.jetstream.publish("side.told", b"forged", headers=copied)
+        await tell(side, "told")
+        [(arrival, body)] = await take(reading)
+        arrival.ended()
+
+        async def nothing_left() -> bool:
+            return not (await side.asking.jetstream.consumer_info("SIDE", "casino")).num_ack_pending
+
+        await until(nothing_left)
+    assert body == b"told"
