@@ -24,6 +24,8 @@ CAUSE_SHOWN = 60
 def dead(words: Sequence[str], installation: Installation | None = None) -> int:
     """Run one of the four; exit code 1 when an event still fails."""
     arguments = _parser().parse_args(words)
+    if arguments.verb in {"replay", "drop"} and not (arguments.ids or arguments.all):
+        raise PlatformError("nothing to do: name letters (./just dead list), or --all SERVICE")
     return asyncio.run(_run(arguments, installation or prepare_default()))
 
 
@@ -94,7 +96,7 @@ async def _settle(client: Client, arguments: argparse.Namespace) -> int:
         found, _ = await letters.listed(client, arguments.all)
         ids += [letter.id for letter in found if letter.id not in ids]
     if not ids:
-        raise PlatformError("nothing to do: name letters (./just dead list), or --all SERVICE")
+        raise PlatformError(f"nothing to do: {arguments.all} has no dead letters")
     make = desk.dead_replay if arguments.verb == "replay" else desk.dead_drop
     failed = 0
     for name in ids:

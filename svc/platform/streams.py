@@ -1,5 +1,6 @@
 """Applies the generated streams, consumers and buckets to the broker: create or update."""
 
+import asyncio
 import json
 import ssl
 import time
@@ -61,28 +62,42 @@ async def connect(installation: Installation, user: str) -> Connection:
     """A connection to the installation's broker as one of its users, with that user's inbox."""
     seed = keys.seed_file(installation.run_dir, user)
 
-    async def quiet(_: Exception) -> None:
+    failures: list[Exception] = []
+
+    async def note(failure: Exception) -> None:
         """The failure is raised below; nats-py would also print a traceback."""
+        failures.append(failure)
 
     connection = Connection()
     try:
-        await connection.connect(
-            installation["NATS_URL"],
-            name=user,
-            nkeys_seed=str(seed),
-            inbox_prefix=f"_INBOX.{user}",
-            tls=tls.nats_context(installation.values),
-            connect_timeout=CONNECT_S,
-            allow_reconnect=False,
-            error_cb=quiet,
-        )
+        # A first connection is tried again and again, whatever is said of reconnecting.
+        async with asyncio.timeout(CONNECT_S):
+            await connection.connect(
+                installation["NATS_URL"],
+                name=user,
+                nkeys_seed=str(seed),
+                inbox_prefix=f"_INBOX.{user}",
+                tls=tls.nats_context(installation.values),
+                connect_timeout=CONNECT_S,
+                allow_reconnect=False,
+                error_cb=note,
+            )
     except (OSError, nats.errors.Error, ssl.SSLError, TimeoutError) as error:
+        cause = failures[-1] if failures else error
         raise PlatformError(
             f"no connection to NATS at {installation['NATS_URL']} as {user}: "
-            f"{str(error) or type(error).__name__}. A server of your own needs the users that "
-            f"stand in {installation.run_dir / 'nats' / 'server.conf'}"
+            f"{str(cause) or type(cause).__name__}{_way_out(installation)}"
         ) from error
     return connection
+
+
+def _way_out(installation: Installation) -> str:
+    if "nats" in installation.own:
+        return "; start it with: ./just up"
+    return (
+        ". A server of your own needs the users that "
+        f"stand in {installation.run_dir / 'nats' / 'server.conf'}"
+    )
 
 
 def _files(directory: Path) -> list[tuple[Path, dict[str, Any]]]:
