@@ -46,8 +46,8 @@ async def apply(installation: Installation, say: Say = print, directory: Path = 
         for stream in (config["name"] for _, config in streams):
             if stream.startswith("KV_"):
                 continue  # whoever watches a bucket has a consumer there, for as long as that
-            for name in await _consumer_names(client, stream):
-                if (stream, name) not in declared and not name.startswith("tmp"):
+            for name in await _durable_names(client, stream):
+                if (stream, name) not in declared:
                     say(f"  consumer {stream} > {name} is declared nowhere any more; if it may go:")
                     say(f"    ./just nats consumer rm {stream} {name}")
     finally:
@@ -113,13 +113,15 @@ async def _stream(client: Client, path: Path, config: dict[str, Any]) -> None:
         await _ask(client, f"STREAM.UPDATE.{config['name']}", config, path)
 
 
-async def _consumer_names(client: Client, stream: str) -> list[str]:
-    names: list[str] = []
+async def _durable_names(client: Client, stream: str) -> list[str]:
+    """The consumers that stay; one without a durable name goes with whoever made it."""
+    consumers: list[dict[str, Any]] = []
     while True:
-        page = await _ask(client, f"CONSUMER.NAMES.{stream}", {"offset": len(names)}, DIRECTORY)
-        names += page.get("consumers") or []
-        if len(names) >= page["total"]:
-            return names
+        asked = {"offset": len(consumers)}
+        page = await _ask(client, f"CONSUMER.LIST.{stream}", asked, DIRECTORY)
+        consumers += page.get("consumers") or []
+        if len(consumers) >= page["total"]:
+            return [one["name"] for one in consumers if "durable_name" in one["config"]]
 
 
 class _RefusedError(PlatformError):

@@ -129,12 +129,19 @@ async def record(tx: Tx, report: AuditReport, ends: Heads, at: datetime) -> None
 async def main() -> int:
     """Check the whole ledger and what was told of it, and print each invariant.
 
-    Returns 0 when all hold, 1 when one does not, 2 when NATS was not there to be asked.
+    Returns 0 when all hold, 1 when one does not, 2 when NATS or Postgres was not there to be asked.
     """
     settings = Settings()
-    connection = await asyncpg.connect(
-        settings["WALLET_DATABASE_URL"], server_settings={"timezone": "UTC"}
-    )
+    url = settings["WALLET_DATABASE_URL"]
+    try:
+        connection = await asyncpg.connect(
+            url, timeout=CONNECT_S, server_settings={"timezone": "UTC"}
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        address = url.rpartition("@")[2].partition("?")[0]  # without a password
+        said = str(error) or type(error).__name__
+        print(f"no connection to Postgres at {address}: {said}; start it with: ./just up")
+        return 2
     nats = await operator(settings)
     try:
         listener = Listener(connection, nats.jetstream(timeout=5)) if nats else None

@@ -108,8 +108,9 @@ class Listener:
             ),
         )
         first: datetime | None = None
+        made = await subscription.consumer_info()
         try:
-            left = (await subscription.consumer_info()).num_pending or 0
+            left = made.num_pending or 0
             while left:
                 messages = await subscription.fetch(min(left, AT_ONCE), timeout=FETCH_S)
                 first = first or messages[0].metadata.timestamp
@@ -119,6 +120,8 @@ class Listener:
                 self.next = messages[-1].metadata.sequence.stream + 1
         finally:
             await subscription.unsubscribe()
+            # The server would keep it for a while, and whoever looks would wonder whose it is.
+            await self.jetstream.delete_consumer(BALANCE_CHANGED.stream, made.name)
         return first
 
     async def _keep(self, events: list[Told]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from nats.js.api import ConsumerConfig
 
 from svc.platform import installation, migrate, streams
 from svc.platform.errors import PlatformError
@@ -152,6 +153,21 @@ async def test_streams_are_created_then_updated_and_what_is_undeclared_is_only_n
     await client.close()
     assert info.config.max_msgs == 77
     assert [consumer.name for consumer in consumers] == ["wallet_user"]
+
+
+async def test_a_consumer_that_goes_with_whoever_made_it_is_no_stray(
+    deployed: Installation, jetstream: Path
+) -> None:
+    said: list[str] = []
+    await streams.apply(deployed, said.append, jetstream)
+    client = await streams.connect(deployed, "deploy")
+    passing = ConsumerConfig(name="since_then", inactive_threshold=60)
+    await client.jetstream().add_consumer("USER", passing)
+    said.clear()
+    await streams.apply(deployed, said.append, jetstream)
+    await client.jetstream().delete_consumer("USER", "since_then")
+    await client.close()
+    assert [line for line in said if "declared nowhere" in line] == []
 
 
 async def test_what_the_broker_refuses_is_reported_with_the_file_it_stands_in(

@@ -19,7 +19,8 @@ async def audited(platform: Platform, **settings: str) -> tuple[int | None, str]
     """Run the audit as `just audit` does; return its exit code and what it says."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "svc.wallet.audit",
-        cwd=ROOT, env={**platform.environment(), **settings}, stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT, env={**platform.environment(), **settings},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await process.communicate()
     return process.returncode, said.decode()
@@ -51,6 +52,33 @@ async def test_the_audit_says_that_it_could_not_ask_nats(ann: Player, platform: 
     code, said = await audited(platform, NATS_URL="nats://127.0.0.1:1")
     assert code == 2
     assert said.count("not checked, NATS does not answer; start it with ./just up") == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said_of_it"),
+    [(":1/wallet", "Connect call failed"), (":{port}/wallet", "authentication failed")],
+)
+async def test_the_audit_says_that_it_could_not_ask_postgres(
+    platform: Platform, wrong: str, said_of_it: str
+) -> None:
+    place = "127.0.0.1" + wrong.format(port=platform.installation.port("postgres"))
+    url = f"postgresql://wallet:no-such-password@{place}"
+    code, said = await audited(platform, WALLET_DATABASE_URL=url)
+    assert code == 2
+    assert said.startswith(f"no connection to Postgres at {place}: ")
+    assert said.endswith("; start it with: ./just up\n")
+    assert said_of_it in said
+    assert "no-such-password" not in said
+
+
+async def test_the_audit_leaves_no_consumer_behind(ann: Player, platform: Platform) -> None:
+    await ann.take(30)
+    async with platform.nats() as nats:
+        before = await nats.jetstream().consumers_info("WALLET")
+        code, said = await audited(platform)
+        assert code == 0, said
+        after = await nats.jetstream().consumers_info("WALLET")
+    assert {one.name for one in after} == {one.name for one in before}
 
 
 FORGED = """
