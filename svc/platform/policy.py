@@ -173,6 +173,9 @@ class Desk:
         """Print the last changes."""
         jetstream = client.jetstream()
         state = (await jetstream.stream_info(AUDIT_STREAM)).state
+        if not state.messages:  # its first is then said to be number 0, which nobody can ask for
+            print("no policy was ever changed")
+            return
         first = max(state.first_seq, state.last_seq - LOGGED + 1)
         for sequence in range(first, state.last_seq + 1):
             message = await jetstream.get_msg(AUDIT_STREAM, sequence)

@@ -1,5 +1,6 @@
 """The operators' commands, when what they ask is not there: a sentence, and soon."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from svc.platform import dead, installation, policy, replay, streams, top
 from svc.platform.errors import PlatformError
 from svc.platform.installation import Installation
 from svc.platform.ports import free_ports
+from svc.platform.servers import running
 
 ASKED: dict[str, Callable[[Installation], int]] = {
     "top": lambda there: top.top(["--once"], there),
@@ -49,3 +51,15 @@ def test_of_a_server_of_ones_own_it_is_said_which_users_it_needs(
 def test_letters_that_are_not_named_are_asked_of_nobody(stopped: Installation, verb: str) -> None:
     with pytest.raises(PlatformError, match="nothing to do: name letters"):
         dead.dead([verb], stopped)
+
+
+def test_on_a_fresh_installation_no_policy_was_ever_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only_nats = {"DATABASE_URL": "postgresql://elsewhere/", "REDIS_URL": "redis://elsewhere:1"}
+    fresh = installation.prepare(tmp_path, free_ports() | only_nats)
+    with running(fresh):
+        asyncio.run(streams.apply(fresh))
+        capsys.readouterr()
+        assert policy.policy(["log"], fresh) == 0
+        assert capsys.readouterr().out == "no policy was ever changed\n"
