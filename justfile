@@ -21,6 +21,12 @@ setup:
 up *args:
     @python -m svc up "$@"
 
+# Only NATS, Postgres and Valkey: just servers start|stop|run
+[group('run it')]
+[no-exit-message]
+servers *args:
+    @python -m svc servers "$@"
+
 # Make certificates for development; encrypt everything: eval "$(./just certs)", then ./just up
 [group('run it')]
 [no-exit-message]

@@ -1,14 +1,12 @@
 """What runs, what is missing, how much memory it takes, and what to do next."""
 
-import os
 import platform
 import shutil
 from importlib.metadata import version
-from pathlib import Path
 
 import psutil
 
-from svc.platform import ports, ready
+from svc.platform import ports, ready, runner
 from svc.platform.daemon import Daemon
 from svc.platform.installation import ROOT, Installation, prepare_default
 from svc.platform.ports import OUTSIDE, SERVICES
@@ -30,12 +28,17 @@ def doctor() -> int:
     _programs()
     if servers_down or services_down:
         missing = ", ".join([*servers_down, *services_down])
-        print(
-            f"\nnot ready: {missing}. Next: ./just up   (then, if one stays down: ./just logs NAME)"
-        )
+        print(f"\nnot ready: {missing}. Next: {_next(installation, servers_down)}")
         return 1
     print("\neverything is ready. Next: ./just demo")
     return 0
+
+
+def _next(installation: Installation, servers_down: list[str]) -> str:
+    if not runner.is_held(installation.run_dir / runner.UP):
+        return "./just up   (then, if one stays down: ./just logs NAME)"
+    # A second `up` would be refused.
+    return "./just servers start" if servers_down else "./just logs NAME"
 
 
 def _servers(installation: Installation) -> list[str]:
@@ -95,17 +98,8 @@ def processes(installation: Installation) -> list[psutil.Process]:
         server = Daemon(name, installation.run_dir).process()
         for process in [server, *server.children(recursive=True)] if server else []:
             found[process.pid] = process
-    for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-            # Forks of the runner (one per process, to read its output) look like the runner itself.
-            if "-m" not in words or "svc" not in words or process.pid == os.getpid():
-                continue
-            run_dir = process.environ().get("BETMESH_RUN") or Path(process.cwd()) / ".run"
-        except (psutil.Error, OSError):
-            continue
-        if Path(run_dir).resolve() == installation.run_dir:
-            found[process.pid] = process
+    for process, _ in runner.commands(installation.run_dir):
+        found[process.pid] = process
     return list(found.values())
 
 

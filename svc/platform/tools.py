@@ -1,6 +1,5 @@
 """Ways to look inside: psql, the nats CLI, logs; and how to forget everything."""
 
-import fcntl
 import os
 import shutil
 import sys
@@ -11,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import psutil
 
 from svc.mesh import tls
-from svc.platform import postgres_server, servers
+from svc.platform import postgres_server, runner, servers
 from svc.platform.errors import PlatformError
 from svc.platform.installation import default_run_dir, prepare_default, read
 from svc.platform.ports import DATABASES
@@ -94,8 +93,11 @@ def reset(*, yes: bool) -> int:
         if answer.strip().lower() not in ("y", "yes"):
             print("nothing was changed")
             return 1
-    servers.Servers(prepare_default()).stop()
-    servers.forget(run_dir)
+    with runner.alone(run_dir / runner.UP, runner.UP_RUNS):
+        installation = prepare_default()
+        runner.stop_left_behind(installation)
+        servers.Servers(installation).stop()
+        servers.forget(run_dir)
     print(f"forgotten: {run_dir}. Servers that were named in the environment were left alone.")
     return 0
 
@@ -108,13 +110,4 @@ def is_test_run_alive(path: Path) -> bool:
 
 def refuse_while_up() -> None:
     """Raise PlatformError while `just up` runs from this run directory."""
-    path = default_run_dir() / "up.pid"
-    if not path.exists():
-        return
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PlatformError(
-                f"./just up is running (process {file.read().strip()}); stop it with Ctrl-C first"
-            ) from error
+    runner.require_unheld(default_run_dir() / runner.UP, runner.UP_RUNS)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import math
 import os
 import re
@@ -13,8 +12,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ import honcho.process
 import psutil
 from honcho.printer import Printer
 
-from svc.platform import migrate, ports, ready, streams
+from svc.platform import migrate, ports, ready, runner, streams
 from svc.platform.errors import PlatformError
 from svc.platform.installation import ROOT, Installation, prepare_default
 from svc.platform.ports import OUTSIDE, SERVICES
@@ -34,6 +32,7 @@ PROCFILE = ROOT / "Procfile"
 DRAIN_S_MAX = 15
 READY_S_MAX = 120
 POLL_S = 0.1
+ALREADY_UP = "already up from this directory (process {}); see it with: ./just doctor"
 
 
 def up(names: Sequence[str] = (), *, use_overmind: bool = True) -> int:
@@ -46,7 +45,9 @@ def up(names: Sequence[str] = (), *, use_overmind: bool = True) -> int:
     signal.signal(signal.SIGHUP, _terminate)
     installation = prepare_default()
     commands = procfile(names)
-    with alone(installation.run_dir):
+    with runner.alone(installation.run_dir / runner.UP, ALREADY_UP) as one_was_killed:
+        if one_was_killed:
+            runner.stop_left_behind(installation)
         ports.require_free(_ports_of(installation, commands))
         print("starting servers", flush=True)
         try:
@@ -95,26 +96,6 @@ def procfile(names: Sequence[str] = ()) -> dict[str, str]:
     if unknown:
         raise PlatformError(f"not in the Procfile: {', '.join(unknown)}; known: {', '.join(every)}")
     return {name: every[name] for name in (names or every)}
-
-
-@contextmanager
-def alone(run_dir: Path) -> Generator[None]:
-    """Hold this run directory's processes; PlatformError when another `up` does."""
-    path = run_dir / "up.pid"
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise PlatformError(
-                f"already up from this directory (process {file.read().strip()}); "
-                "see it with: ./just doctor"
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-        file.truncate(0)
 
 
 def addresses(installation: Installation) -> str:
@@ -215,6 +196,7 @@ class _Process(honcho.process.Process):
 
     def run(self, events: Any = None, ignore_signals: bool = False) -> None:
         """Run the command until it ends."""
+        runner.let_go()
         # A handler, for what is ignored would be ignored by the command as well.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda _number, _frame: None)

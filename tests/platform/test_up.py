@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
-from svc.platform import installation, ready
+from svc.platform import installation, ready, runner
 from svc.platform.installation import ROOT
 from svc.platform.ports import free_ports
 from svc.platform.servers import Servers, forget
@@ -20,6 +22,8 @@ from svc.platform.servers import Servers, forget
 Running = subprocess.Popen[str]
 OVERMIND = shutil.which("overmind") or ""
 SLEEPER = 'exec python -c "import signal; print(1234567 * 9, flush=True); signal.pause()"'
+
+TELLER = SLEEPER.replace("signal; print(1234567 * 9", "os, signal; print('I am', os.getpid()")
 
 
 @pytest.fixture
@@ -33,8 +37,12 @@ def checkout(jetstream: Path) -> Generator[Path]:
         (home / "Procfile").write_text(f"one: {SLEEPER}\n\ntwo: {SLEEPER}\n")
         yield home
         prepared = installation.prepare(home / ".run", {})
-        assert [s.daemon.process() for s in Servers(prepared).own.values()] == [None, None, None]
+        servers = Servers(prepared)
+        left = [server.daemon.process() for server in servers.own.values()]
+        runner.stop_left_behind(prepared)  # a failed test must leave nothing either
+        servers.stop()
         forget(home / ".run")
+        assert left == [None, None, None]
 
 
 @contextmanager
@@ -148,6 +156,63 @@ def test_a_second_up_in_the_same_directory_is_refused_and_disturbs_nothing(check
             assert "stop it with Ctrl-C first" in rest(reset)
             assert reset.wait(20) == 1
         assert command.poll() is None
+        command.terminate()
+        rest(command)
+        assert command.wait(20) == 0
+
+
+def told_pids(lines: list[str]) -> set[int]:
+    return {int(line.split()[-1]) for line in lines if "I am" in line}
+
+
+def alive(pids: set[int]) -> set[int]:
+    """Those of them that run; one whose parent does not ask for its end ran."""
+    found = [process for process in psutil.process_iter() if process.pid in pids]
+    return {process.pid for process in found if process.status() != psutil.STATUS_ZOMBIE}
+
+
+def test_what_a_killed_runner_left_is_stopped_by_the_next_and_by_reset(checkout: Path) -> None:
+    (checkout / "Procfile").write_text(f"one: {TELLER}\n\ntwo: {TELLER}\n")
+    with up(checkout, ports=free_ports()) as command:
+        left = told_pids(lines_until(command, "one | I am", "two | I am"))
+        command.kill()
+        command.wait()
+    assert alive(left) == left
+    with up(checkout, "servers", "stop") as stop:
+        assert "stopped: nats, postgres, valkey" in rest(stop)
+        assert stop.wait(20) == 0
+    with up(checkout) as command:
+        lines = lines_until(command, "one | I am", "two | I am")
+        assert "stopping 2 processes that were left running" in lines
+        assert alive(left) == set()
+        left = told_pids(lines)
+        command.kill()
+        command.wait()
+    assert alive(left) == left
+    with up(checkout, "reset", "--yes") as reset:
+        assert "stopping 2 processes that were left running\nforgotten" in rest(reset)
+        assert reset.wait(20) == 0
+    assert alive(left) == set()
+
+
+def test_a_server_that_died_is_started_again_while_all_else_goes_on(checkout: Path) -> None:
+    with up(checkout, ports=free_ports()) as command:
+        lines_until(command, "one | 11111103", "two | 11111103")
+        valkey = Servers(installation.prepare(checkout / ".run", {})).valkey.daemon
+        process = valkey.process()
+        assert process is not None
+        process.kill()
+        while valkey.process() is not None:  # its parent lives, and does not ask for its end
+            time.sleep(0.01)
+        with up(checkout, "doctor") as doctor:
+            assert "Next: ./just servers start" in rest(doctor)
+            assert doctor.wait(20) == 1
+        with up(checkout, "servers", "start") as start:
+            assert "started: valkey" in rest(start)
+            assert start.wait(20) == 0
+        with up(checkout, "doctor") as doctor:
+            assert "Next: ./just logs NAME" in rest(doctor)
+            assert doctor.wait(20) == 1
         command.terminate()
         rest(command)
         assert command.wait(20) == 0
