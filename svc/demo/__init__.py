@@ -1,7 +1,10 @@
 """`./just demo`: everything up, the diagram's four flows driven and observed, everything down."""
 
 import asyncio
+import os
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from svc.demo.client import DemoFailed
 from svc.demo.report import print_arrows, print_flow
 from svc.demo.session import Outcome, drive, listening
 from svc.generate.readme import record_transcript
-from svc.platform import up
+from svc.platform import runner, up
 from svc.platform.errors import PlatformError
 from svc.platform.fleet import Fleet
 from svc.platform.installation import Installation, default_run_dir
@@ -35,6 +38,16 @@ def main(arguments: list[str]) -> int:
     terminal = sys.stdout.isatty() and not recording
     console = Console(highlight=False, width=None if terminal else WIDTH, record=recording)
     run_dir = default_run_dir() / "demo"
+    run_dir.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    # The terminal was closed, or we are asked to end: as Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _number, _frame: os.kill(os.getpid(), signal.SIGINT))
+    with runner.alone(run_dir.parent / runner.DEMO, runner.DEMO_RUNS):
+        return _shown(console, run_dir, recording=recording)
+
+
+def _shown(console: Console, run_dir: Path, *, recording: bool) -> int:
     try:
         code = _run(console, run_dir)
         if recording and code == 0:
@@ -51,14 +64,17 @@ def main(arguments: list[str]) -> int:
 
 def _run(console: Console, run_dir: Path) -> int:
     started = time.monotonic()
-    forget(run_dir)
+    runner.clear(run_dir, {})  # an earlier demo may have been killed
     with running_servers(run_dir, free_ports()) as installation:
-        up.deploy(installation)
-        console.print(f"servers are up after {time.monotonic() - started:.1f} s")
         fleet = Fleet(installation)
         try:
+            up.deploy(installation)
+            console.print(f"servers are up after {time.monotonic() - started:.1f} s")
             outcome = asyncio.run(_observe(console, installation, fleet))
         finally:
+            # A second signal must not interrupt the stop; it takes a moment.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             fleet.stop()
     for result in outcome.flows:
         print_flow(console, result)
@@ -73,6 +89,10 @@ async def _observe(console: Console, installation: Installation, fleet: Fleet) -
     async with listening(installation) as wiretap:
         fleet.start()
         with console.status("twelve services start"):
-            times = await asyncio.to_thread(fleet.wait_ready)
+            stopped = threading.Event()
+            try:
+                times = await asyncio.to_thread(fleet.wait_ready, stopped=stopped)
+            finally:
+                stopped.set()
         console.print(f"twelve services are ready after {max(times.values()):.1f} s")
         return await drive(installation, wiretap, console.print)

@@ -4,6 +4,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -44,9 +45,12 @@ class Fleet:
             self.logs[name] = log
 
     def wait_ready(
-        self, names: Iterable[str] = SERVICES, seconds_max: float = 60
+        self,
+        names: Iterable[str] = SERVICES,
+        seconds_max: float = 60,
+        stopped: threading.Event | None = None,
     ) -> dict[str, float]:
-        """Wait until these services are ready; returns the seconds that each took.
+        """Wait until these services are ready, or `stopped`; returns the seconds that each took.
 
         Raises PlatformError with the end of the log of what did not come up.
         """
@@ -54,10 +58,11 @@ class Fleet:
         began = time.monotonic()
         deadline = began + seconds_max
         times: dict[str, float] = {}
-        while time.monotonic() < deadline and len(times) < len(wanted):
+        stop = stopped or threading.Event()
+        while time.monotonic() < deadline and len(times) < len(wanted) and not stop.is_set():
             waiting = [name for name in wanted if name not in times]
             elapsed = time.monotonic() - began
-            found = ready.wait_ready(self.installation, waiting, seconds_max=1)
+            found = ready.wait_ready(self.installation, waiting, seconds_max=1, stopped=stop)
             times |= {name: round(elapsed + seconds, 1) for name, seconds in found.items()}
             for name in waiting:
                 if self.processes[name].poll() is not None:

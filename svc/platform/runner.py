@@ -5,7 +5,7 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -13,12 +13,15 @@ from typing import TextIO
 import psutil
 
 from svc.platform.errors import PlatformError
-from svc.platform.installation import Installation
+from svc.platform.installation import Installation, prepare, read
+from svc.platform.servers import Servers, forget
 
 STOP_S_MAX = 15
 POLL_S = 0.05
 UP = "up.pid"
 UP_RUNS = "./just up is running (process {}); stop it with Ctrl-C first"
+DEMO = "demo.pid"  # beside the demo's own directory, which it forgets
+DEMO_RUNS = "a demo is running (process {}); wait for its end, or stop it with Ctrl-C"
 
 _held: list[TextIO] = []
 
@@ -78,6 +81,15 @@ def stop_left_behind(installation: Installation) -> None:
     # A fork ends with its program, but not while nobody takes what it read.
     _send([*programs, *forks], signal.SIGKILL)
     _wait_gone([*programs, *forks])
+
+
+def clear(run_dir: Path, environment: Mapping[str, str]) -> None:
+    """Stop whatever still runs of a run directory, and forget it."""
+    if read(run_dir):
+        installation = prepare(run_dir, environment)
+        stop_left_behind(installation)
+        Servers(installation).stop()
+    forget(run_dir)
 
 
 def commands(run_dir: Path) -> list[tuple[psutil.Process, list[str]]]:

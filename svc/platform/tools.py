@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import psutil
 
 from svc.mesh import tls
-from svc.platform import postgres_server, runner, servers
+from svc.platform import postgres_server, runner
 from svc.platform.errors import PlatformError
 from svc.platform.installation import default_run_dir, prepare_default, read
 from svc.platform.ports import DATABASES
@@ -81,10 +81,12 @@ def logs(arguments: Sequence[str]) -> int:
 def reset(*, yes: bool) -> int:
     """Stop the servers and forget data, keys and secrets; asks first at a terminal."""
     run_dir = default_run_dir()
-    if not read(run_dir):
+    demo = run_dir / "demo"
+    if not read(run_dir) and not read(demo):
         print(f"nothing to forget in {run_dir}")
         return 0
     refuse_while_up()
+    runner.require_unheld(run_dir / runner.DEMO, runner.DEMO_RUNS)
     tests = [path for path in run_dir.glob("test-*") if is_test_run_alive(path)]
     if tests:
         raise PlatformError(f"a test run is using {tests[0]}; wait for its end, or stop it")
@@ -93,11 +95,12 @@ def reset(*, yes: bool) -> int:
         if answer.strip().lower() not in ("y", "yes"):
             print("nothing was changed")
             return 1
-    with runner.alone(run_dir / runner.UP, runner.UP_RUNS):
-        installation = prepare_default()
-        runner.stop_left_behind(installation)
-        servers.Servers(installation).stop()
-        servers.forget(run_dir)
+    with (
+        runner.alone(run_dir / runner.UP, runner.UP_RUNS),
+        runner.alone(run_dir / runner.DEMO, runner.DEMO_RUNS),
+    ):
+        runner.clear(demo, {})
+        runner.clear(run_dir, os.environ)
     print(f"forgotten: {run_dir}. Servers that were named in the environment were left alone.")
     return 0
 

@@ -4,22 +4,19 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from svc.platform import installation, ready, runner
 from svc.platform.installation import ROOT
 from svc.platform.ports import free_ports
 from svc.platform.servers import Servers, forget
+from tests.support.commands import alive, lines_until, rest, up
 
-Running = subprocess.Popen[str]
 OVERMIND = shutil.which("overmind") or ""
 SLEEPER = 'exec python -c "import signal; print(1234567 * 9, flush=True); signal.pause()"'
 
@@ -43,45 +40,6 @@ def checkout(jetstream: Path) -> Generator[Path]:
         servers.stop()
         forget(home / ".run")
         assert left == [None, None, None]
-
-
-@contextmanager
-def up(home: Path, *words: str, ports: dict[str, str] | None = None) -> Generator[Running]:
-    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"} | (ports or {})
-    with subprocess.Popen(
-        [sys.executable, "-u", "-m", "svc", *(words or ("up", "--honcho"))],
-        cwd=home,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as command:
-        try:
-            yield command
-            assert command.poll() is not None
-        finally:
-            if command.poll() is None:  # a failed test must not wait for it
-                command.terminate()
-                command.communicate()
-
-
-def lines_until(command: Running, *wanted: str) -> list[str]:
-    """What it prints until all wanted parts were there; a failure when it ends before."""
-    assert command.stdout is not None
-    missing = set(wanted)
-    lines: list[str] = []
-    for line in command.stdout:
-        lines.append(" ".join(line.split()))
-        missing -= {part for part in missing if part in lines[-1]}
-        if not missing:
-            return lines
-    pytest.fail(f"never printed {missing}:\n" + "\n".join(lines))
-
-
-def rest(command: Running) -> str:
-    assert command.stdout is not None
-    return command.stdout.read()
 
 
 def test_it_says_where_everything_is_and_ctrl_c_stops_all_with_exit_code_0(checkout: Path) -> None:
@@ -163,12 +121,6 @@ def test_a_second_up_in_the_same_directory_is_refused_and_disturbs_nothing(check
 
 def told_pids(lines: list[str]) -> set[int]:
     return {int(line.split()[-1]) for line in lines if "I am" in line}
-
-
-def alive(pids: set[int]) -> set[int]:
-    """Those of them that run; one whose parent does not ask for its end ran."""
-    found = [process for process in psutil.process_iter() if process.pid in pids]
-    return {process.pid for process in found if process.status() != psutil.STATUS_ZOMBIE}
 
 
 def test_what_a_killed_runner_left_is_stopped_by_the_next_and_by_reset(checkout: Path) -> None:
