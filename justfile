@@ -21,6 +21,12 @@ setup:
 up *args:
     @python -m svc up "$@"
 
+# Services in one process, beside or instead of those of up: WALLET_PORT=0 just run wallet
+[group('run it')]
+[no-exit-message]
+run *names:
+    @python -m svc run "$@"
+
 # Only NATS, Postgres and Valkey: just servers start|stop|run
 [group('run it')]
 [no-exit-message]

@@ -155,7 +155,7 @@ async def _selection(world: World) -> dict[str, Any] | None:
 
 
 async def payment(world: World) -> None:
-    """Deposit through the provider; then withdraw a part of it."""
+    """Deposit through the provider; then withdraw a part of it, which forfeits the bonuses."""
     await _deposit(world, DEPOSIT)
 
     async def credited() -> bool:
@@ -178,7 +178,11 @@ async def payment(world: World) -> None:
         found = await world.player.ask("GET", f"/v1/withdrawals/{withdrawal['withdrawal_id']}")
         return found["status"] == "paid"
 
+    async def forfeited() -> bool:
+        return (await world.player.balance())["bonus"] == 0
+
     await until("the withdrawal paid", paid_out)
+    await until("the bonuses forfeited by it", forfeited)
 
 
 async def casino(world: World) -> None:

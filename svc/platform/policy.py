@@ -222,7 +222,7 @@ class Desk:
             print(
                 f"no instance of {scope.callee} {canary.release} runs, so all calls go on to "
                 f"{STABLE}; start one: {name}_RELEASE={canary.release} {name}_PORT=0 "
-                f"python -m svc run {scope.callee}"
+                f"./just run {scope.callee}"
             )
 
 

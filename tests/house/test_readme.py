@@ -5,11 +5,13 @@ import re
 from svc import catalogue
 from svc.demo.conformance import declared
 from svc.demo.diagram import arrows
-from svc.demo.flows import FLOWS
+from svc.demo.flows import DEPOSIT, FLOWS, STAKE, WITHDRAWAL
 from svc.generate.readme import README, part
 from svc.generate.topology import Topology
 
 STEP = re.compile(r"^ *\d+ {2,}(?P<source>\w+) {2,}(?P<target>\w+) {2,}(?P<what>call \w+|\w+Event)")
+
+MONEY = re.compile(r"wallet (?:before|after): +cash (\S+), bonus (\S+), held (\S+) EUR")
 
 
 def transcript() -> dict[str, list[tuple[str, str, str]]]:
@@ -51,9 +53,31 @@ def test_the_transcript_ends_with_as_many_arrows_as_the_diagram_has() -> None:
     )
 
 
+def test_the_transcripts_wallet_holds_what_the_flows_leave_in_it() -> None:
+    shown = part(README.read_text(), "transcript")
+    wallets = [[round(float(amount) * 100) for amount in line] for line in MONEY.findall(shown)]
+    before = dict(zip(FLOWS, wallets[::2], strict=True))
+    after = dict(zip(FLOWS, wallets[1::2], strict=True))
+
+    assert list(before.values())[1:] == list(after.values())[:-1]
+    assert sum(after["bet placement"]) == sum(before["bet placement"]) - STAKE
+    assert after["payment"] == [before["payment"][0] + DEPOSIT - WITHDRAWAL, 0, 0]
+
+
 def test_the_commands_of_the_readme_are_recipes() -> None:
     recipes = (README.parent / "justfile").read_text()
     named = set(re.findall(r"`?\./just ([a-z][a-z-]+)", README.read_text()))
 
     assert named
     assert [name for name in named if not re.search(rf"^{name}\b", recipes, re.MULTILINE)] == []
+
+
+def test_every_command_line_of_the_readmes_works_in_a_shell_of_its_own() -> None:
+    """Only recipes have .venv on their PATH: whoever follows the README has its files alone."""
+    settings = r"(?:[A-Z_]+=\S+ )*"
+    for path in (README, *sorted((README.parent / "svc").glob("*/README.md"))):
+        for line in path.read_text().splitlines():
+            if line.startswith("$ "):
+                assert re.match(rf"\$ {settings}\./just [a-z]", line), f"{path}: {line}"
+            if "python -m svc" in line:
+                assert ".venv/bin/python -m svc" in line, f"{path}: {line}"

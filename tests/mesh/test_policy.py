@@ -164,7 +164,9 @@ async def test_a_canary_with_no_instance_falls_back(
     pair: Pair, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await command("set", "canary", "wallet", "--release", "blue", "--percent", "100")
-    assert "no instance of wallet blue runs" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no instance of wallet blue runs" in said
+    assert said.splitlines()[0].endswith("WALLET_RELEASE=blue WALLET_PORT=0 ./just run wallet")
 
     await ask_often(pair, GROUP)
     assert len(pair.memory.served) == GROUP
