@@ -1,5 +1,6 @@
 """Writes a new service that answers one call, is tested, and passes `just check` as it is."""
 
+import keyword
 import re
 import subprocess
 import sys
@@ -11,8 +12,12 @@ from svc.platform.errors import PlatformError
 from svc.platform.installation import ROOT
 
 NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
-# What already stands in svc/ or would read as something else in subjects and file names.
-TAKEN = ("mesh", "platform", "generate", "outside", "demo", "operator", "observer", "deploy")
+# What already stands in svc/, is a user of the broker, or would read as something else in subjects,
+# file names and policies.
+TAKEN = (
+    *("mesh", "platform", "generate", "outside", "demo", "all"),
+    *("operator", "observer", "deploy", "shadow", "system"),
+)
 
 FILES = {
     "svc/$name/__init__.py": "",
@@ -120,8 +125,9 @@ def new_service(name: str, root: Path = ROOT) -> int:
             f"{name!r} is no name for a service: 2 to 31 of a-z and 0-9, a letter first"
         )
     known = {*ports.SERVICES, *ports.OUTSIDE, *ports.SERVERS, *TAKEN, *sys.stdlib_module_names}
-    if name in known or (root / "svc" / name).exists():
-        raise PlatformError(f"{name!r} is taken; look at svc/ and choose another")
+    known |= set(keyword.kwlist)  # no module of such a name can be imported
+    if name in known or any((root / home / name).exists() for home in ("svc", "tests")):
+        raise PlatformError(f"{name!r} is taken; look at svc/ and tests/ and choose another")
     words = {"name": name, "upper": name.upper()}
     # All edits are made in memory first: a list that does not look as expected changes nothing.
     texts = {path: _listed(root, path, *edit, name) for path, edit in LISTS.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from svc.generate.topology import STAFF
 from svc.platform import scaffold
 from svc.platform.errors import PlatformError
 from svc.platform.installation import ROOT
@@ -61,13 +62,32 @@ def test_what_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["wallet", "mesh", "json", "betradar", "operator"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("wallet", "mesh", "json", "betradar"),
+        *("operator", "system", "shadow"),  # users of the broker
+        *("class", "import", "all"),
+    ],
+)
 def test_a_name_that_means_something_already_is_refused_and_nothing_is_written(
     tmp_path: Path, name: str
 ) -> None:
     with pytest.raises(PlatformError, match="is taken"):
         scaffold.new_service(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_new_service_gets_the_name_of_a_user_of_the_broker(tmp_path: Path) -> None:
+    for name in (*STAFF, "system"):
+        with pytest.raises(PlatformError, match="is taken"):
+            scaffold.new_service(name, tmp_path)
+
+
+def test_a_folder_of_tests_that_is_there_is_not_written_into(tmp_path: Path) -> None:
+    (tmp_path / "tests" / "journeys").mkdir(parents=True)
+    with pytest.raises(PlatformError, match="is taken"):
+        scaffold.new_service("journeys", tmp_path)
 
 
 def test_a_list_that_looks_otherwise_than_expected_changes_nothing(checkout: Path) -> None:
