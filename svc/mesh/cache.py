@@ -19,7 +19,7 @@ from nats.js.kv import KeyValue
 
 from svc.mesh import metrics
 from svc.mesh.connection import Connection
-from svc.mesh.watching import OPERATION, Watch, stream_of
+from svc.mesh.watching import OPERATION, Watch, bucket_stream
 from svc.mesh.wire import EXPECTED_STREAM, decoder
 
 ValueT = TypeVar("ValueT")
@@ -27,7 +27,6 @@ ValueT = TypeVar("ValueT")
 WAIT_S = 2
 DELETE_MARKER_S = 3_600
 """How long a deletion is remembered, for watchers; for ever would fill the bucket with markers."""
-WATCH_AGAIN_S = 0.5
 WRONG_LAST_SEQUENCE = 10071
 
 
@@ -84,17 +83,24 @@ class Cache:
             self._failed("decode", failure)
             return None
 
+    async def _publish(
+        self, key: str, body: bytes, ttl_s: int | None, headers: dict[str, str] | None = None
+    ) -> None:
+        """Write a key, in the name of its bucket; raises as the library does."""
+        await self.jetstream.publish(
+            f"$KV.{self.bucket}.{key}",
+            body,
+            timeout=WAIT_S,
+            stream=bucket_stream(self.bucket),
+            headers=headers,
+            msg_ttl=ttl_s,
+        )
+
     async def put(self, key: str, value: object, *, ttl_s: int | None = None) -> None:
         """Store a value, for `ttl_s` whole seconds or as long as the bucket keeps it."""
         body = value if isinstance(value, bytes) else msgspec.json.encode(value)
         try:
-            await self.jetstream.publish(
-                f"$KV.{self.bucket}.{key}",
-                body,
-                timeout=WAIT_S,
-                stream=stream_of(self.bucket),
-                msg_ttl=ttl_s,
-            )
+            await self._publish(key, body, ttl_s)
         except (NatsError, JetStreamError, TimeoutError) as failure:
             self._failed("put", failure)
 
@@ -104,7 +110,7 @@ class Cache:
         The stream takes what one connection sends in order, so what came before is stored then.
         """
         *others, last = values.items()
-        headers = {EXPECTED_STREAM: stream_of(self.bucket)}
+        headers = {EXPECTED_STREAM: bucket_stream(self.bucket)}
         try:
             for key, value in others:
                 body = msgspec.json.encode(value)
@@ -116,13 +122,8 @@ class Cache:
     async def delete(self, key: str) -> None:
         """Forget a key."""
         try:
-            await self.jetstream.publish(
-                f"$KV.{self.bucket}.{key}",
-                timeout=WAIT_S,
-                stream=stream_of(self.bucket),
-                headers={OPERATION: "PURGE", "Nats-Rollup": "sub"},
-                msg_ttl=DELETE_MARKER_S,
-            )
+            purge = {OPERATION: "PURGE", "Nats-Rollup": "sub"}
+            await self._publish(key, b"", DELETE_MARKER_S, purge)
         except (NatsError, JetStreamError, TimeoutError) as failure:
             self._failed("delete", failure)
 
@@ -150,16 +151,8 @@ class Cache:
 
     async def _fill(self, key: str, body: bytes, revision: int, ttl_s: int) -> None:
         headers = {str(Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): str(revision)}
-        subject = f"$KV.{self.bucket}.{key}"
         try:
-            await self.jetstream.publish(
-                subject,
-                body,
-                timeout=WAIT_S,
-                stream=stream_of(self.bucket),
-                headers=headers,
-                msg_ttl=ttl_s,
-            )
+            await self._publish(key, body, ttl_s, headers)
         except BadRequestError as refusal:
             if refusal.err_code != WRONG_LAST_SEQUENCE:
                 self._failed("fill", refusal)
@@ -187,7 +180,9 @@ class Mirror:
 
     async def start(self) -> None:
         """Begin to watch; the first values come within moments, `complete` says when."""
-        self.task = asyncio.create_task(self._watch())
+        cache = self.cache
+        watch = Watch(cache.bucket, self._take, self.complete.set, cache.log)
+        self.task = asyncio.create_task(watch.follow(cache.jetstream, self.pattern))
 
     async def stop(self) -> None:
         """Stop watching."""
@@ -198,19 +193,6 @@ class Mirror:
     def get(self, key: str) -> bytes | None:
         """Return the value of a key, or None."""
         return self.values.get(key)
-
-    async def _watch(self) -> None:
-        """Follow the bucket until cancelled; whatever ends a watch, the next one begins."""
-        cache = self.cache
-        watch = Watch(cache.bucket, self._take, self.complete.set, cache.log)
-        while True:
-            try:
-                await watch.run(cache.jetstream, self.pattern)
-            except (NatsError, JetStreamError, TimeoutError) as failure:
-                cache.log.warning("watch broke", bucket=cache.bucket, cause=str(failure))
-            except Exception:
-                cache.log.exception("watch broke", bucket=cache.bucket)
-            await asyncio.sleep(WATCH_AGAIN_S)
 
     def _take(self, key: str, value: bytes | None) -> None:
         self.version += 1

@@ -27,6 +27,9 @@ WRITE_BYTES = 65_536
 A write wakes the broker, and that costs more than all it does with what was written.
 """
 
+HEADERS_MAX = 4_096
+"""What our own headers take of the broker's largest payload, generously: it counts them in."""
+
 Sink = Callable[[Message], None]
 """Takes a message at once: it must not wait, and what it raises is reported as an error."""
 
@@ -42,6 +45,11 @@ class Connection(Client):
         self.leaving = False
         self.departing: deque[Callable[[], None]] = deque()
         self.hasty: object = None
+
+    @property
+    def answer_max(self) -> int:
+        """Return how many bytes an answer may have, beside the headers that we add."""
+        return self.max_payload - HEADERS_MAX
 
     async def listen(self, subject: str, sink: Sink, queue: str = "") -> Subscription:
         """Subscribe; every message goes to the sink in the order of arrival."""

@@ -27,7 +27,7 @@ from svc.mesh.errors import Forbidden, Invalid
 from svc.mesh.pulling import Pulling
 from svc.mesh.together import QUARRELS, Batch, Shared, Spoilt
 from svc.mesh.waiting import Waiting
-from svc.mesh.wire import EXPECTED_STREAM, UNREADABLE, decoder
+from svc.mesh.wire import UNREADABLE, decoder
 
 if TYPE_CHECKING:
     from svc.mesh.connection import Message
@@ -51,7 +51,7 @@ worked on side by side."""
 APART_S = 30.0
 """After two batches got in each other's way there is one at a time, for so long."""
 NOT_PUBLISHED = "nobody who may publish it did: the server was had to store it here"
-"""What is said of a message without its stream's own name; see EXPECTED_STREAM."""
+"""What is said of a foreign message."""
 AT_WORK_S = 3.0
 """How often the server is told of events still in hand; well below the consumers' ack_wait."""
 
@@ -131,9 +131,7 @@ class Consumer:
                 self.endings.tell(delivery, arrival.at_work)
 
     def _delivered(self, message: "Message") -> None:
-        foreign = (message.headers or {}).get(EXPECTED_STREAM) != self.stream
         for delivery in Arrival(self.runtime.connection, message).deliveries(message.data):
-            delivery.foreign = foreign
             self.held[delivery] = None
             if self.waiting.add(delivery):
                 # What arrives in one turn of the event loop is worked on together.
@@ -161,7 +159,7 @@ class Consumer:
 
     def _works_alone(self, delivery: Delivery) -> bool:
         """Say whether an event's handler is not known yet, or known to wait for others."""
-        if delivery.alone or delivery.foreign:
+        if delivery.alone or delivery.arrival.foreign:
             return True
         took = self.took_s.get(delivery.kind)
         if took is None:
@@ -229,7 +227,7 @@ class Consumer:
 
     async def _alone(self, delivery: Delivery) -> None:
         try:
-            if delivery.foreign:
+            if delivery.arrival.foreign:
                 raise Forbidden(NOT_PUBLISHED)  # noqa: TRY301 -- ends as whatever the handler raises
             outcome = await self.bring(delivery.data, delivery.sequence)
         except Exception as failure:  # noqa: BLE001  # whatever it is, it is this event's failure

@@ -13,7 +13,7 @@ from msgspec import Struct
 from nats.errors import Error as NatsError
 
 from svc.mesh.parcels import bodies
-from svc.mesh.wire import UNREADABLE, decoder
+from svc.mesh.wire import EXPECTED_STREAM, UNREADABLE, decoder
 
 if TYPE_CHECKING:
     from svc.mesh.connection import Connection, Message
@@ -32,17 +32,24 @@ class Head(Struct):
 
 
 def _begin(tokens: list[str]) -> int:
-    """Return where a reply subject tells the attempt; then come both sequences and the time."""
+    """Return where a reply subject tells the attempt: behind it both sequences and the time.
+
+    Before it are the stream and the consumer.
+    """
     return 4 if len(tokens) == WITHOUT_DOMAIN else 6
 
 
 class Arrival:
-    """A message in hand, from its arrival until the server has been told what became of it."""
+    """A message in hand, from its arrival until the server has been told what became of it.
+
+    It is `foreign` when it was stored without its stream's own name: see EXPECTED_STREAM.
+    """
 
     __slots__ = (
         "again_s",
         "attempts",
         "connection",
+        "foreign",
         "open",
         "reply",
         "sequence",
@@ -59,6 +66,7 @@ class Arrival:
         self.reply = message.reply
         self.attempts = int(tokens[begin])
         self.sequence = int(tokens[begin + 1])
+        self.foreign = (message.headers or {}).get(EXPECTED_STREAM) != tokens[begin - 2]
         self.since = time.monotonic()
         self.open = 1
         self.again_s: float | None = None
@@ -111,7 +119,7 @@ class Arrival:
 class Delivery:
     """An event in hand; `place` is the one in its message where that holds many, else 0."""
 
-    __slots__ = ("alone", "arrival", "data", "foreign", "key", "kind", "place", "publisher")
+    __slots__ = ("alone", "arrival", "data", "key", "kind", "place", "publisher")
 
     def __init__(self, arrival: Arrival, data: bytes, place: int = 0) -> None:
         """Read what the envelope says; what is no envelope has empty names."""
@@ -119,7 +127,6 @@ class Delivery:
         self.data = data
         self.place = place
         self.alone = False
-        self.foreign = False
         try:
             head = decoder(Head).decode(data)
             self.key, self.kind, self.publisher = head.subject, head.type, head.source[1:]

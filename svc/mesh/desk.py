@@ -19,7 +19,7 @@ from svc.mesh.contract import Call
 from svc.mesh.errors import Conflict, Invalid, NotFound, Refused, TimedOut, Unavailable
 from svc.mesh.letters import Letter
 from svc.mesh.rebuild import NotRebuilt
-from svc.mesh.wire import HEADERS_MAX, OPERATOR, caller_of, decode_request, encode, error_reply
+from svc.mesh.wire import OPERATOR, caller_of, decode_request, encode, error_reply
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -179,7 +179,7 @@ class Desk:
             raise NotFound(f"nobody answers {message.subject}; there is: {', '.join(self.answers)}")
         call, answer = found
         body = encode(await answer(decode_request(call.request, message.data)))
-        if len(body) > self.runtime.connection.max_payload - HEADERS_MAX:
+        if len(body) > self.runtime.connection.answer_max:
             raise Conflict(TOO_LARGE)
         return body
 

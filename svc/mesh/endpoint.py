@@ -24,7 +24,6 @@ from svc.mesh.many import Many
 from svc.mesh.policy_releases import answered
 from svc.mesh.wire import (
     BATCH_HEADER,
-    HEADERS_MAX,
     LATE,
     OPERATOR,
     UNREADABLE,
@@ -197,7 +196,7 @@ class Endpoint:
         told = work.headers.get(BATCH_HEADER, "")
         return max(1, min(int(told), self.queue_max)) if told.isascii() and told.isdigit() else 1
 
-    def _fail(self, work: "Work", failure: Exception, calls: int = 1) -> None:
+    def _fail(self, work: "Work", failure: Exception, calls: int) -> None:
         if isinstance(work, Part | Each):
             work.refuse(failure)
             return
@@ -244,7 +243,7 @@ class Endpoint:
         message: whoever asked is told so, where silence would cost the whole deadline.
         """
         body = encode(answer)
-        if len(body) > self.runtime.connection.max_payload - HEADERS_MAX:
+        if len(body) > self.runtime.connection.answer_max:
             raise ValueError(f"a reply of {len(body):,} bytes is more than the broker takes")
         return body
 

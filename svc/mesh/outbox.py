@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -240,7 +241,7 @@ class Relay:
     async def _publish(self, parcels: list[Parcel]) -> None:
         """Publish messages and wait until all are stored; their ids make a repetition harmless."""
         runtime = self.runtime
-        for _, some in groupby(parcels, stream_of):
+        for _, some in groupby(parcels, attrgetter("stream")):
             of_stream = list(some)
             if len(of_stream) <= FEW:
                 await runtime.publish_all(of_stream)
@@ -251,8 +252,3 @@ class Relay:
             counts[parcel.subject] += parcel.events
         for subject, count in counts.items():
             metrics.published(runtime.service.name, subject).inc(count)
-
-
-def stream_of(parcel: Parcel) -> str:
-    """Return the topic of a message, which is its stream."""
-    return parcel.subject.partition(".")[0]

@@ -9,7 +9,6 @@ leave one by one, so that who watches a quiet system sees each of them.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -31,12 +30,6 @@ PLACES = 4
 COUNT = f"%0{PLACES}x"
 
 
-@lru_cache
-def stream_of(subject: str) -> str:
-    """Return which stream keeps a subject: it is named after its first word."""
-    return subject.partition(".")[0].upper()
-
-
 class Parcel(NamedTuple):
     """One message: `message_id` lets the stream keep it once, `events` is how many it holds."""
 
@@ -45,9 +38,14 @@ class Parcel(NamedTuple):
     message_id: str
     events: int = 1
 
+    @property
+    def stream(self) -> str:
+        """Return which stream keeps it: one is named after the first word of its subjects."""
+        return self.subject.partition(".")[0].upper()
+
     def headers(self) -> dict[str, str]:
         """Return what goes with it."""
-        found = {ID_HEADER: self.message_id, EXPECTED_STREAM: stream_of(self.subject)}
+        found = {ID_HEADER: self.message_id, EXPECTED_STREAM: self.stream}
         if self.events > 1:
             found["Content-Type"] = BATCH_TYPE
         return found

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import Error as JetStreamError
 
 from svc.mesh.clock import Clock
 from svc.mesh.errors import Invalid, Overloaded, RemoteBug, TimedOut, Unavailable, name_of
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
 
-WATCH_AGAIN_S = 0.5
 WATCH_AGAIN_S_MAX = 10.0
 
 
@@ -220,18 +218,5 @@ class Policies:
             self.ending = asyncio.get_running_loop().call_later(delay_s, self._apply)
 
     async def _watch(self, jetstream: JetStreamContext) -> None:
-        again_s = WATCH_AGAIN_S
-
-        def well() -> None:
-            nonlocal again_s
-            again_s = WATCH_AGAIN_S
-
-        watch = Watch(BUCKET, self.hear, well, self.log)
-        while True:
-            try:
-                await watch.run(jetstream, ">")
-            except (NatsError, JetStreamError, TimeoutError) as failure:
-                cause = str(failure) or type(failure).__name__
-                self.log.warning("policies not watched", bucket=BUCKET, cause=cause)
-            await asyncio.sleep(again_s)
-            again_s = min(again_s * 2, WATCH_AGAIN_S_MAX)
+        watch = Watch(BUCKET, self.hear, lambda: None, self.log)
+        await watch.follow(jetstream, again_s_max=WATCH_AGAIN_S_MAX)

@@ -23,13 +23,13 @@ from svc.mesh.ingest import Ingest
 from svc.mesh.localizer import Localizer
 from svc.mesh.observed import STANDING
 from svc.mesh.outbox import Relay
-from svc.mesh.parcels import ID_HEADER, Parcel, stream_of
+from svc.mesh.parcels import Parcel
 from svc.mesh.policy import Policies
 from svc.mesh.policy_releases import SHADOW, STABLE, release_of
 from svc.mesh.pulling import Pulling
 from svc.mesh.service import Service
 from svc.mesh.settings import Settings
-from svc.mesh.wire import EXPECTED_STREAM, INBOX_ROOT, decoder, error_reply
+from svc.mesh.wire import INBOX_ROOT, decoder, error_reply
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -231,7 +231,7 @@ class Runtime:
             subject,
             body,
             time.time() + PUBLISH_WAIT_S,
-            {ID_HEADER: message_id, EXPECTED_STREAM: stream_of(subject), **(headers or {})},
+            {**Parcel(subject, body, message_id).headers(), **(headers or {})},
         )
         check_stored(subject, message)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nats.errors import Error as NatsError
 from nats.js.api import DeliverPolicy
+from nats.js.errors import Error as JetStreamError
 
 from svc.mesh.wire import COPIED, EXPECTED_STREAM
 
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
 OPERATION, MARKER = "KV-Operation", "Nats-Marker-Reason"
+AGAIN_S = 0.5
 INACTIVE_S = 300
 """A watch that nobody follows any more goes after this by itself."""
 
 
-def stream_of(bucket: str) -> str:
+def bucket_stream(bucket: str) -> str:
     """Return the stream that a bucket is."""
     return f"KV_{bucket}"
 
@@ -43,7 +45,7 @@ class Watch:
         complete: Callable[[], None],
         log: Any,
     ) -> None:
-        """Prepare; `run` watches."""
+        """Prepare; `follow` watches."""
         self.bucket = bucket
         self.prefix = f"$KV.{bucket}."
         self.heard = heard
@@ -51,13 +53,32 @@ class Watch:
         self.log = log
         self.came = 0
         self.there: int | None = None
+        self.again_s = AGAIN_S
 
-    async def run(self, jetstream: "JetStreamContext", pattern: str) -> None:
+    async def follow(
+        self, jetstream: "JetStreamContext", pattern: str = ">", *, again_s_max: float = AGAIN_S
+    ) -> None:
+        """Watch until cancelled; whatever ends a watch, the next one begins.
+
+        After attempts in vain it waits longer each time, up to `again_s_max` seconds.
+        """
+        while True:
+            try:
+                await self._run(jetstream, pattern)
+            except (NatsError, JetStreamError, TimeoutError) as failure:
+                cause = str(failure) or type(failure).__name__
+                self.log.warning("bucket not watched", bucket=self.bucket, cause=cause)
+            except Exception:
+                self.log.exception("bucket not watched", bucket=self.bucket)
+            await asyncio.sleep(self.again_s)
+            self.again_s = min(self.again_s * 2, again_s_max)
+
+    async def _run(self, jetstream: "JetStreamContext", pattern: str) -> None:
         """Watch until cancelled; raises an Error of nats or JetStream when that cannot begin."""
         self.came, self.there = 0, None
         subscription: Any = await jetstream.subscribe(
             self.prefix + pattern,
-            stream=stream_of(self.bucket),
+            stream=bucket_stream(self.bucket),
             cb=self._take,
             ordered_consumer=True,
             deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
@@ -66,6 +87,7 @@ class Watch:
         try:
             info = await subscription.consumer_info()
             self.there = info.delivered.consumer_seq + info.num_pending
+            self.again_s = AGAIN_S
             self._look()
             await asyncio.Event().wait()
         finally:
@@ -77,7 +99,7 @@ class Watch:
         key = message.subject.removeprefix(self.prefix)
         # That a value expired is the server's own word, which has no stream's name.
         expired = MARKER in headers and COPIED not in headers
-        if expired or headers.get(EXPECTED_STREAM) == stream_of(self.bucket):
+        if expired or headers.get(EXPECTED_STREAM) == bucket_stream(self.bucket):
             self.heard(key, None if expired or OPERATION in headers else message.data)
         else:
             self.log.error("not put by who may", bucket=self.bucket, key=key)

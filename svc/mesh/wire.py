@@ -30,8 +30,6 @@ BATCH_HEADER = "Mesh-Batch"
 PLACES_HEADER = "Mesh-Places"
 BODY_MAX = 512 * 1024
 """Calls or answers that would make a larger message together leave in two halves."""
-HEADERS_MAX = 4_096
-"""What our own headers take of the broker's largest payload, generously: it counts them in."""
 STATUS_HEADER = "Status"
 NO_RESPONDERS = "503"
 ERROR_HEADER = "Nats-Service-Error"

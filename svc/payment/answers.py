@@ -1,5 +1,7 @@
 """How payments are answered: stored answers of idempotency keys, refusals, texts, the cache."""
 
+from collections.abc import Awaitable
+
 import msgspec
 from msgspec import Struct
 
@@ -34,6 +36,15 @@ class CachedDeposit(Struct, frozen=True, kw_only=True):
 
     user_id: str
     deposit: Deposit
+
+
+async def refusal_of(check: Awaitable[None]) -> Refused | None:
+    """Return what a check forbids, to be stored as the answer; None when it forbids nothing."""
+    try:
+        await check
+    except Refused as refusal:
+        return refusal
+    return None
 
 
 def stored_refusal(document: dict[str, object]) -> Exception:

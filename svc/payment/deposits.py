@@ -5,7 +5,7 @@ from datetime import datetime
 
 from svc.mesh.context import Context
 from svc.mesh.database import Tx
-from svc.mesh.errors import IdempotencyMismatch, Invalid, Refused, Unavailable, problem
+from svc.mesh.errors import IdempotencyMismatch, Invalid, Unavailable, problem
 from svc.payment import answers, provider, rules, store_deposits, store_players
 from svc.payment.contract import (
     PAYMENT_FAILED,
@@ -64,7 +64,7 @@ async def _take_in(asked: RequestDeposit, context: Context) -> DepositRow | None
             return known
         if player.currency is None:
             return None
-        refusal = await _refusal(tx, player, asked, row.created_at)
+        refusal = await answers.refusal_of(_check(tx, player, asked, row.created_at))
         next_try = rules.next_try(row.created_at, 0)
         await store_deposits.insert(tx, row, asked.idempotency_key, next_try)
         if refusal is None:
@@ -97,15 +97,6 @@ def _new(asked: RequestDeposit, context: Context) -> DepositRow:
         tries=0,
         reviewed=rules.is_reviewed(asked.amount, context.runtime.settings.get),
     )
-
-
-async def _refusal(tx: Tx, player: Player, asked: RequestDeposit, now: datetime) -> Refused | None:
-    """Return what forbids the deposit, None when nothing does."""
-    try:
-        await _check(tx, player, asked, now)
-    except Refused as refusal:
-        return refusal
-    return None
 
 
 async def _check(tx: Tx, player: Player, asked: RequestDeposit, now: datetime) -> None:

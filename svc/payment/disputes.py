@@ -45,8 +45,10 @@ async def apply(tx: Tx, deposit: DepositRow, told: provider.Dispute) -> str:
         await _announce(tx, row)
     if before is None or rules.climbs_dispute(before, news.outcome):
         await store_disputes.decide(tx, row.dispute_id, news.outcome)
-        # One that was announced before it was told in another currency ends with no more money.
-        if news.outcome == "lost" if ours else row.state != "noted":
+        # Of ours a lost one is told here, a won one with its credit. One that was announced before
+        # it was told in another currency ends with no more money.
+        ends = news.outcome == "lost" if ours else row.state != "noted"
+        if ends:
             await _announce_end(tx, row, won=news.outcome == "won")
     await _begin_credit(tx, row.dispute_id)
     return row.dispute_id

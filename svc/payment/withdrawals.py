@@ -93,23 +93,12 @@ async def _take_in(asked: RequestWithdrawal, context: Context) -> WithdrawalRow:
             if known.request_hash != row.request_hash:
                 raise IdempotencyMismatch
             return known
-        refusal = await _refusal(tx, player, asked, now)
+        refusal = await answers.refusal_of(_check(tx, player, asked, now))
         await store_withdrawals.insert(tx, row, asked.idempotency_key, rules.next_try(now, 0))
         if refusal is None:
             return row
         await _refuse(tx, row, refusal, problem(refusal))
         return await store_withdrawals.find(tx, row.withdrawal_id) or row
-
-
-async def _refusal(
-    tx: Tx, player: Player, asked: RequestWithdrawal, now: datetime
-) -> Refused | None:  # fmt: skip
-    """Return what forbids the withdrawal, None when nothing does."""
-    try:
-        await _check(tx, player, asked, now)
-    except Refused as refusal:
-        return refusal
-    return None
 
 
 async def _refuse(

@@ -31,7 +31,7 @@ from svc.mesh.policy_rules import (
     read,
 )
 from svc.mesh.service import Service
-from svc.mesh.watching import stream_of
+from svc.mesh.watching import OPERATION, bucket_stream
 from svc.mesh.wire import EXPECTED_STREAM
 from svc.platform import operate, policy_routes
 from svc.platform.errors import PlatformError
@@ -182,7 +182,7 @@ class Desk:
             headers = cast("dict[str, str]", message.headers or {})
             at = message.time.isoformat(sep=" ", timespec="seconds") if message.time else "?"
             key = (message.subject or "").removeprefix(f"$KV.{BUCKET}.")
-            said = "cleared" if "KV-Operation" in headers else (message.data or b"").decode()
+            said = "cleared" if OPERATION in headers else (message.data or b"").decode()
             print(f"{at}  {headers.get(BY_HEADER, 'somebody')}  {key}  {said}")
 
     async def sync(self, client: Client, _: argparse.Namespace) -> None:
@@ -265,7 +265,7 @@ async def entries(client: Client) -> dict[str, bytes]:
     """
     jetstream = client.jetstream()
     root = f"$KV.{BUCKET}."
-    state = (await jetstream.stream_info(f"KV_{BUCKET}", subjects_filter=f"{root}>")).state
+    state = (await jetstream.stream_info(bucket_stream(BUCKET), subjects_filter=f"{root}>")).state
     bucket = await jetstream.key_value(BUCKET)
     found: dict[str, bytes] = {}
     for key in (subject.removeprefix(root) for subject in state.subjects or {}):
@@ -279,11 +279,11 @@ async def entries(client: Client) -> dict[str, bytes]:
 async def write(client: Client, key: str, body: bytes | None) -> None:
     """Put one key, or delete it, and say who did it."""
     headers = {
-        EXPECTED_STREAM: stream_of(BUCKET),
+        EXPECTED_STREAM: bucket_stream(BUCKET),
         BY_HEADER: f"{getpass.getuser()}@{socket.gethostname()}",
     }
     if body is None:
-        headers["KV-Operation"] = "DEL"
+        headers[OPERATION] = "DEL"
     try:
         await client.jetstream().publish(f"$KV.{BUCKET}.{key}", body or b"", headers=headers)
     except nats.js.errors.APIError as refusal:

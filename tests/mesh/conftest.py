@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Generator
 
 import asyncpg
 import pytest
+from nats.aio.client import Client
 
 from svc.generate.broker import broker_files
 from svc.generate.topology import Topology
@@ -61,3 +62,11 @@ async def pair(ground: Installation) -> AsyncGenerator[Pair]:
         memory.hold.set()
         await found.asking.stop()
         await found.answering.stop()
+
+
+@pytest.fixture
+async def client(pair: Pair) -> AsyncGenerator[Client]:
+    """A connection as the operator, beside the running pair."""
+    connection = await streams.connect(pair.installation, "operator")
+    yield connection
+    await connection.close()

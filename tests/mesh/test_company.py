@@ -13,12 +13,13 @@ from nats.aio.msg import Msg
 
 from svc.mesh import each
 from svc.mesh.breaker import CLOSED, OPEN
+from svc.mesh.connection import HEADERS_MAX
 from svc.mesh.context import Context
 from svc.mesh.contract import Call
 from svc.mesh.endpoint import TURN_NS, Endpoint
 from svc.mesh.errors import DeclarationError, Overloaded, RemoteBug, TimedOut
 from svc.mesh.runtime import Runtime
-from svc.mesh.wire import BATCH_HEADER, HEADERS_MAX, PLACES_HEADER, encode
+from svc.mesh.wire import BATCH_HEADER, PLACES_HEADER, encode
 from tests.mesh.pair import (
     ECHO,
     MANY,

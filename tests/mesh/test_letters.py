@@ -2,29 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
 
 import pytest
 from nats.aio.client import Client
 
 from svc.mesh import desk, letters, rebuild
 from svc.mesh.clock import new_id
+from svc.mesh.connection import HEADERS_MAX
 from svc.mesh.errors import Conflict, NotFound
 from svc.mesh.letters import Letter
-from svc.mesh.wire import HEADERS_MAX, encode
-from svc.platform import dead, operate, streams
+from svc.mesh.wire import encode
+from svc.platform import dead, operate
 from svc.platform.errors import PlatformError
 from tests.mesh.pair import ECHO, HAPPENED, Ask, Happened, Pair
 from tests.mesh.test_events import say
 from tests.support.waiting import until
-
-
-@pytest.fixture
-async def client(pair: Pair) -> AsyncGenerator[Client]:
-    """A connection as the operator, beside the running pair."""
-    connection = await streams.connect(pair.installation, "operator")
-    yield connection
-    await connection.close()
 
 
 async def parked(pair: Pair, client: Client, mood: str = "refused") -> Letter:

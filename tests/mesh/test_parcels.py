@@ -23,10 +23,8 @@ from svc.mesh.parcels import (
 from svc.mesh.wire import encode
 from svc.platform import operate
 from tests.mesh.pair import HAPPENED, NUMBERS, Happened, Pair
-from tests.mesh.test_letters import client, number_of
+from tests.mesh.test_letters import number_of
 from tests.support.waiting import until
-
-__all__ = ["client"]
 
 TOGETHER = Event("HappenedEvent", "wallet", Happened, "Something happened.", together=True)
 

@@ -16,7 +16,7 @@ from svc.mesh.errors import Denied, Overloaded, RemoteBug, TimedOut, Unavailable
 from svc.mesh.policy_rules import AUDIT_STREAM, Fault
 from svc.mesh.runtime import Runtime
 from svc.mesh.settings import MissingSetting
-from svc.platform import policy, policy_routes, streams
+from svc.platform import policy, policy_routes
 from svc.platform.errors import PlatformError
 from tests.mesh.pair import (
     ECHO,
@@ -50,14 +50,6 @@ async def command(pair: Pair) -> AsyncGenerator[Command]:
     pair.memory.served.clear()
     yield run
     await run("clear", "all")
-
-
-@pytest.fixture
-async def client(pair: Pair) -> AsyncGenerator[Client]:
-    """A connection as the operator, beside the running pair."""
-    connection = await streams.connect(pair.installation, "operator")
-    yield connection
-    await connection.close()
 
 
 @asynccontextmanager

@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
+from nats.aio.client import Client
 
 from svc.mesh import pulling
 from svc.mesh.delivery import Arrival
 from svc.mesh.pulling import Source
-from svc.platform import streams
 from tests.mesh.pair import Pair
 from tests.support.waiting import WITHIN_S, until
 
@@ -15,11 +15,9 @@ AT_ONCE = 2
 
 
 @pytest.fixture
-async def side(pair: Pair) -> Pair:
+async def side(pair: Pair, client: Client) -> Pair:
     """The two services; nothing is left of what other tests told."""
-    operator = await streams.connect(pair.installation, "operator")
-    await operator.jetstream().purge_stream("SIDE")
-    await operator.close()
+    await client.jetstream().purge_stream("SIDE")
     return pair
 
 
